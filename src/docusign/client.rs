@@ -1,0 +1,450 @@
+//! HTTP as Docusign needs it: bounded in time and size, repeated when that can help, and never redirected.
+//!
+//! [`Client::call`] answers with a value, or with what went wrong; what to do about it is said by the API's own
+//! file, which knows what was asked for.
+
+use std::fmt;
+use std::io::Read;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, TimeDelta, Utc};
+use reqwest::blocking::{RequestBuilder, Response};
+use reqwest::header::{DATE, HeaderMap};
+use reqwest::{Certificate, Method, Proxy, Url};
+use serde::Deserialize;
+
+use super::retry::{Schedule, Verdict, asked_wait};
+use crate::clock::Clock;
+use crate::secret::Secret;
+
+pub use super::retry::Patience;
+
+/// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
+const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Memory that is set aside because a server announces so long an answer.
+const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
+
+/// The longest error text of a server that is passed on.
+const MAX_DESCRIPTION_CHARS: usize = 300;
+
+/// A clock that is further from the server's than this is worth a word.
+const TOLERATED_SKEW: TimeDelta = TimeDelta::seconds(60);
+
+/// How the client gets to Docusign.
+#[derive(Clone, Debug)]
+pub struct Network {
+    /// The proxy for every call; without one the environment's `HTTPS_PROXY` and `NO_PROXY` apply.
+    pub proxy: Option<ProxySettings>,
+    /// Certificates that are trusted beside the system's.
+    pub ca_certificates: Vec<Certificate>,
+    /// Whether only this machine is called: then neither the environment's proxy nor the system's trust roots
+    /// are needed.
+    pub loopback_only: bool,
+    /// How long to wait and how often to try.
+    pub patience: Patience,
+}
+
+/// A proxy and the credentials for it.
+#[derive(Clone, Debug)]
+pub struct ProxySettings {
+    /// `http(s)://host:port`.
+    pub url: Url,
+    /// User name and password, if the proxy wants them.
+    pub credentials: Option<(String, Secret)>,
+}
+
+/// Tells that a call will be made again.
+#[derive(Debug)]
+pub struct RetryNotice<'a> {
+    /// What is being done: the `action` of log lines.
+    pub action: &'a str,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// Which attempt failed, from 1.
+    pub attempt: u32,
+    /// The wait before the next one.
+    pub wait: Duration,
+    /// What happened.
+    pub problem: String,
+}
+
+/// Who is told of retries.
+pub type OnRetry = Arc<dyn Fn(&RetryNotice<'_>) + Send + Sync>;
+
+/// Makes calls. Clones share their connections.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::blocking::Client,
+    patience: Patience,
+    clock: Arc<dyn Clock>,
+    on_retry: OnRetry,
+}
+
+/// An answer with a whole body.
+pub(super) struct Answer {
+    status: u16,
+    headers: HeaderMap,
+    /// The body, unpacked.
+    pub(super) body: Vec<u8>,
+}
+
+/// Why a call failed for good.
+#[derive(Debug)]
+pub(super) enum CallError {
+    /// Docusign said no.
+    Refused(Refusal),
+    /// There was no answer.
+    Unreachable(String),
+    /// There were answers, but not with what was asked for.
+    Malformed(String),
+}
+
+/// A no, with all that the server said about it.
+#[derive(Debug)]
+pub(super) struct Refusal {
+    pub(super) status: u16,
+    /// `error` or `errorCode` of the body.
+    pub(super) code: Option<String>,
+    /// `error_description` or `message` of the body.
+    pub(super) description: Option<String>,
+    /// Docusign's support asks for it.
+    pub(super) trace_token: Option<String>,
+    /// How far the server's clock is ahead of ours, if that is too far.
+    pub(super) skew: Option<TimeDelta>,
+    /// Whether patience ended before the server's objection.
+    pub(super) exhausted: bool,
+}
+
+/// Whether an error makes the run end, and what to say: the sentence has the remedy in it.
+#[derive(Debug)]
+pub struct ApiError {
+    /// What was being done: the `action` of log lines.
+    pub action: &'static str,
+    /// The status of the answer, if there was one.
+    pub status: Option<u16>,
+    /// Docusign's own code for the error.
+    pub code: Option<String>,
+    /// Docusign's trace token of the answer.
+    pub trace_token: Option<String>,
+    /// What failed and what to do now.
+    pub sentence: String,
+}
+
+impl fmt::Display for ApiError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.sentence)
+    }
+}
+
+impl std::error::Error for ApiError {}
+
+impl ApiError {
+    /// Turns a failed call into an error; `explain` finds the words for a refusal.
+    pub(super) fn new(
+        action: &'static str,
+        host: &str,
+        error: CallError,
+        explain: impl FnOnce(&Refusal) -> String,
+    ) -> Self {
+        let blank = Self {
+            action,
+            status: None,
+            code: None,
+            trace_token: None,
+            sentence: String::new(),
+        };
+        match error {
+            CallError::Refused(refusal) => Self {
+                sentence: if refusal.exhausted {
+                    format!(
+                        "{host} kept answering {refusal}. Nothing is lost: the next run tries again. If it goes on, see status.docusign.com"
+                    )
+                } else {
+                    explain(&refusal)
+                },
+                status: Some(refusal.status),
+                code: refusal.code,
+                trace_token: refusal.trace_token,
+                ..blank
+            },
+            CallError::Unreachable(problem) => Self {
+                sentence: format!(
+                    "{host} cannot be reached: {problem}. Check name resolution, firewall, proxy_url and ca_file; the next run tries again"
+                ),
+                ..blank
+            },
+            CallError::Malformed(problem) => Self {
+                sentence: format!(
+                    "{host} did not answer with what was asked for: {problem}. A proxy or gateway may have answered in its place; the next run tries again"
+                ),
+                ..blank
+            },
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        if let Some(code) = &self.code {
+            write!(f, " {code}")?;
+        }
+        if let Some(description) = &self.description {
+            write!(f, " ({description})")?;
+        }
+        Ok(())
+    }
+}
+
+impl Client {
+    /// A client for `network`. `on_retry` hears of every repeated call.
+    ///
+    /// # Errors
+    /// The proxy or the certificates cannot be used.
+    pub fn new(network: Network, clock: Arc<dyn Clock>, on_retry: OnRetry) -> Result<Self> {
+        let patience = network.patience;
+        let mut builder = reqwest::blocking::Client::builder()
+            .user_agent(concat!("ds_monitor/", env!("CARGO_PKG_VERSION")))
+            // A redirect could carry the token to another host.
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(patience.connect)
+            // For the blocking client this bounds each wait for the answer's next bytes, not the whole call.
+            .timeout(patience.progress);
+        if let Some(proxy) = network.proxy {
+            let mut through = Proxy::all(proxy.url).context("proxy_url cannot be used")?;
+            if let Some((user, password)) = proxy.credentials {
+                through = through.basic_auth(&user, password.expose());
+            }
+            builder = builder.proxy(through);
+        } else if network.loopback_only {
+            builder = builder.no_proxy();
+        }
+        builder = if network.loopback_only {
+            builder.tls_certs_only(network.ca_certificates)
+        } else {
+            builder.tls_certs_merge(network.ca_certificates)
+        };
+        let http = builder.build().context(
+            "could not set up TLS: are the system's certificates (ca-certificates) installed?",
+        )?;
+        Ok(Self {
+            http,
+            patience,
+            clock,
+            on_retry,
+        })
+    }
+
+    /// A request to `url`, to be finished and given to [`Client::call`].
+    pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
+        self.http.request(method, url)
+    }
+
+    /// The time that tokens and pauses go by.
+    #[must_use]
+    pub fn clock(&self) -> &dyn Clock {
+        &*self.clock
+    }
+
+    /// Makes a call until `read` accepts its answer, Docusign refuses it for good, or patience ends.
+    pub(super) fn call<T>(
+        &self,
+        action: &'static str,
+        request: impl Fn() -> RequestBuilder,
+        read: impl Fn(Vec<u8>) -> Result<T, String>,
+    ) -> Result<T, CallError> {
+        let mut schedule = Schedule::new(self.patience);
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let (error, asked) = match self.once(request()) {
+                Err(problem) if problem.permanent => {
+                    return Err(CallError::Unreachable(problem.text));
+                }
+                Err(problem) => (CallError::Unreachable(problem.text), None),
+                Ok(answer) => {
+                    let now = self.clock.now();
+                    let body = ErrorBody::of(&answer);
+                    match Verdict::of(answer.status, body.code()) {
+                        Verdict::Done => match read(answer.body) {
+                            Ok(value) => return Ok(value),
+                            Err(problem) => (CallError::Malformed(problem), None),
+                        },
+                        Verdict::Retry => {
+                            let asked = asked_wait(&answer.headers, now);
+                            let refusal = Refusal::new(&answer, body, now);
+                            let exhausted = Refusal {
+                                exhausted: true,
+                                ..refusal
+                            };
+                            (CallError::Refused(exhausted), asked)
+                        }
+                        Verdict::NewToken | Verdict::Permanent => {
+                            return Err(CallError::Refused(Refusal::new(&answer, body, now)));
+                        }
+                    }
+                }
+            };
+            let Some(wait) = schedule.next(asked) else {
+                return Err(error);
+            };
+            (self.on_retry)(&RetryNotice {
+                action,
+                status: error.status(),
+                attempt,
+                wait,
+                problem: error.problem(),
+            });
+            self.clock.sleep(wait);
+        }
+    }
+
+    fn once(&self, request: RequestBuilder) -> Result<Answer, NetworkProblem> {
+        let response = request.send().map_err(|error| NetworkProblem::of(&error))?;
+        let status = response.status().as_u16();
+        let headers = response.headers().clone();
+        let body = read_body(response)?;
+        Ok(Answer {
+            status,
+            headers,
+            body,
+        })
+    }
+}
+
+fn read_body(response: Response) -> Result<Vec<u8>, NetworkProblem> {
+    let length = response.content_length().unwrap_or_default();
+    // The announced length is only a hint for the first allocation, and a server may announce anything.
+    let hint = length.min(MAX_ANNOUNCED_BYTES);
+    let mut body = Vec::with_capacity(usize::try_from(hint).unwrap_or_default());
+    response
+        .take(MAX_BODY_BYTES + 1)
+        .read_to_end(&mut body)
+        .map_err(|error| NetworkProblem {
+            text: format!("the answer broke off: {}", innermost(&error)),
+            permanent: false,
+        })?;
+    if body.len() as u64 > MAX_BODY_BYTES {
+        return Err(NetworkProblem {
+            text: format!(
+                "the answer is longer than {MAX_BODY_BYTES} bytes; a lower limit makes pages smaller"
+            ),
+            permanent: true,
+        });
+    }
+    Ok(body)
+}
+
+/// Why there was no answer.
+struct NetworkProblem {
+    text: String,
+    /// Waiting does not mend a certificate.
+    permanent: bool,
+}
+
+impl NetworkProblem {
+    fn of(error: &reqwest::Error) -> Self {
+        let cause = innermost(error);
+        let text = if error.is_timeout() && error.is_connect() {
+            "no connection in time".to_owned()
+        } else if error.is_timeout() {
+            "no answer in time".to_owned()
+        } else {
+            cause
+        };
+        Self {
+            permanent: text.contains("certificate"),
+            text,
+        }
+    }
+}
+
+/// The last cause of an error: the outer ones repeat the address.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause.to_string()
+}
+
+impl CallError {
+    fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused(refusal) => Some(refusal.status),
+            Self::Unreachable(_) => None,
+            Self::Malformed(_) => Some(200),
+        }
+    }
+
+    fn problem(&self) -> String {
+        match self {
+            Self::Refused(refusal) => format!("Docusign answered {refusal}"),
+            Self::Unreachable(problem) => format!("Docusign cannot be reached: {problem}"),
+            Self::Malformed(problem) => {
+                format!("Docusign did not answer with what was asked for: {problem}")
+            }
+        }
+    }
+}
+
+impl Refusal {
+    fn new(answer: &Answer, body: ErrorBody, now: DateTime<Utc>) -> Self {
+        let header = |name: &str| answer.headers.get(name)?.to_str().ok();
+        let skew = header(DATE.as_str())
+            .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
+            .map(|date| date.to_utc() - now)
+            .filter(|skew| skew.abs() > TOLERATED_SKEW);
+        Self {
+            status: answer.status,
+            trace_token: header("x-docusign-tracetoken").map(shorten),
+            code: body.code().map(shorten),
+            description: body.description().map(shorten),
+            skew,
+            exhausted: false,
+        }
+    }
+}
+
+/// A server's text, as much of it as fits a line.
+fn shorten(text: &str) -> String {
+    text.chars().take(MAX_DESCRIPTION_CHARS).collect()
+}
+
+/// Docusign's three error shapes in one: `{error, error_description}` of the account server and the Admin API,
+/// `{errorCode, message}` of eSignature, `{error: text}` of Monitor. The body can also be HTML or empty.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "snake_case", default)]
+struct ErrorBody {
+    error: Option<String>,
+    error_description: Option<String>,
+    #[serde(rename = "errorCode")]
+    error_code: Option<String>,
+    message: Option<String>,
+}
+
+impl ErrorBody {
+    fn of(answer: &Answer) -> Self {
+        if answer.status == 200 {
+            return Self::default();
+        }
+        serde_json::from_slice(&answer.body).unwrap_or_default()
+    }
+
+    /// Codes are one word; Monitor's `error` is a sentence.
+    fn code(&self) -> Option<&str> {
+        let code = self.error_code.as_deref().or(self.error.as_deref());
+        code.filter(|code| !code.contains(' '))
+    }
+
+    fn description(&self) -> Option<&str> {
+        let sentence = self.error.as_deref().filter(|error| error.contains(' '));
+        self.error_description
+            .as_deref()
+            .or(self.message.as_deref())
+            .or(sentence)
+    }
+}

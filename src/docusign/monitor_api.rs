@@ -1,0 +1,523 @@
+//! The Monitor API: pages of records after a cursor, in both generations of the endpoint.
+//!
+//! A [`Record`] is a slice of its page, byte for byte as Docusign sent it. [`Stream`] follows the cursor until
+//! Docusign has no more, at a pace that Docusign asks for. Formats: Docusign's Monitor API v2.0
+//! (`data`) and v3.0 descriptions (`resultData`).
+
+use std::ops::Range;
+use std::time::Duration;
+
+use reqwest::header::ACCEPT;
+use reqwest::{Method, Url};
+use serde::Deserialize;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde_json::value::RawValue;
+
+use super::client::{ApiError, CallError, Client, Refusal};
+use super::jwt_grant::JwtGrant;
+use super::{BaseUrl, Generation};
+use crate::clock::Timestamp;
+
+/// The largest page that Docusign serves.
+pub const MAX_LIMIT: u32 = 2000;
+
+/// The pause before the next request where Docusign has little to give.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// A page with fewer records counts as small.
+const SMALL_PAGE_RECORDS: usize = 100;
+
+/// From this small page in a row on, there is a pause.
+const SMALL_PAGES_WITHOUT_PAUSE: u32 = 3;
+
+/// After so many empty pages in a row the rest is left to the next run.
+const MAX_EMPTY_PAGES: u32 = 60;
+
+const ACTION: &str = "fetch";
+
+/// One answer of the stream.
+#[derive(Debug)]
+pub struct Page {
+    body: String,
+    records: Vec<Place>,
+    /// The cursor that was sent.
+    pub cursor: String,
+    /// The cursor for the next page. `None` when Docusign named none, which it may only on an empty page.
+    pub end_cursor: Option<String>,
+    /// From the request to the last byte of the answer, retries included.
+    pub request_time: Duration,
+}
+
+#[derive(Debug)]
+struct Place {
+    range: Range<usize>,
+    timestamp: Option<Timestamp>,
+}
+
+/// One event of Docusign's, as it stands in its page.
+#[derive(Clone, Copy, Debug)]
+pub struct Record<'a> {
+    /// The JSON text, as Docusign sent it.
+    pub json: &'a str,
+    /// The record's own `timestamp`, if it has one that can be read.
+    pub timestamp: Option<Timestamp>,
+}
+
+impl Record<'_> {
+    /// The record's `eventId`, if it has one.
+    #[must_use]
+    pub fn event_id(&self) -> Option<String> {
+        let mut event_id = None;
+        peek(self.json, |key, value| {
+            if key != "eventId" {
+                return false;
+            }
+            event_id = serde_json::from_str(value.get()).ok();
+            true
+        });
+        event_id
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Envelope<'a> {
+    #[serde(borrow, default)]
+    data: Option<Vec<&'a RawValue>>,
+    #[serde(borrow, default)]
+    result_data: Option<Vec<&'a RawValue>>,
+    end_cursor: Option<String>,
+}
+
+impl Page {
+    /// Reads the body of an answer to `cursor`. A page is accepted whole or not at all.
+    ///
+    /// # Errors
+    /// The body is not such a page.
+    pub fn parse(body: Vec<u8>, cursor: &str) -> Result<Self, String> {
+        let body = String::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+        let envelope: Envelope<'_> = serde_json::from_str(&body)
+            .map_err(|error| format!("the body is not a page of records ({})", place(&error)))?;
+        let rows = match (envelope.data, envelope.result_data) {
+            (Some(data), None) => data,
+            (None, Some(data)) => data,
+            (None, None) => Vec::new(),
+            (Some(data), Some(other)) if other.is_empty() => data,
+            (Some(data), Some(other)) if data.is_empty() => other,
+            (Some(_), Some(_)) => return Err("the page has both data and resultData".to_owned()),
+        };
+        let end_cursor = envelope.end_cursor.filter(|cursor| !cursor.is_empty());
+        if end_cursor.is_none() && !rows.is_empty() {
+            return Err("the page has records but no endCursor".to_owned());
+        }
+        let start = body.as_ptr().addr();
+        let records = rows
+            .into_iter()
+            .map(|row| {
+                let json = row.get();
+                let from = json.as_ptr().addr() - start;
+                Place {
+                    range: from..from + json.len(),
+                    timestamp: timestamp(json),
+                }
+            })
+            .collect();
+        Ok(Self {
+            records,
+            cursor: cursor.to_owned(),
+            end_cursor,
+            request_time: Duration::ZERO,
+            body,
+        })
+    }
+
+    /// The records in Docusign's order.
+    pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
+        self.records.iter().map(|place| Record {
+            json: self.body.get(place.range.clone()).unwrap_or_default(),
+            timestamp: place.timestamp,
+        })
+    }
+
+    /// Number of records.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Whether there is no record.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Size of the body, unpacked.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.body.len()
+    }
+
+    /// Whether Docusign has nothing after this page.
+    fn is_last(&self) -> bool {
+        self.end_cursor
+            .as_ref()
+            .is_none_or(|end_cursor| *end_cursor == self.cursor)
+    }
+}
+
+/// Where JSON is wrong, without serde's words, which can quote the data.
+fn place(error: &serde_json::Error) -> String {
+    format!("{:?} error in column {}", error.classify(), error.column())
+}
+
+/// The record's `timestamp`, if it is a text that can be read.
+fn timestamp(json: &str) -> Option<Timestamp> {
+    let mut timestamp = None;
+    peek(json, |key, value| {
+        if key != "timestamp" {
+            return false;
+        }
+        let text = value.get();
+        // Timestamps hold nothing that JSON escapes, so the text between the quotes is the value.
+        let text = text
+            .strip_prefix('"')
+            .and_then(|text| text.strip_suffix('"'));
+        timestamp = text.and_then(Timestamp::parse);
+        true
+    });
+    timestamp
+}
+
+/// Shows the members of a JSON object to `look` until it has seen enough. That the record is sound JSON is
+/// known already, so the rest of it is not read again: in Docusign's records what is looked for stands first.
+fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
+    struct Peek<F>(F);
+
+    impl<'de, F: FnMut(&str, &RawValue) -> bool> DeserializeSeed<'de> for Peek<F> {
+        type Value = ();
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
+            deserializer.deserialize_map(self)
+        }
+    }
+
+    impl<'de, F: FnMut(&str, &RawValue) -> bool> Visitor<'de> for Peek<F> {
+        type Value = ();
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
+            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+                let value: &RawValue = map.next_value()?;
+                if (self.0)(&key, value) {
+                    return Ok(());
+                }
+            }
+            Ok(())
+        }
+    }
+
+    let mut deserializer = serde_json::Deserializer::from_str(json);
+    // Stopping early is reported as an error, which here is none.
+    let _ = Peek(look).deserialize(&mut deserializer);
+}
+
+/// Whose stream is read, and from where.
+#[derive(Clone, Debug)]
+pub struct StreamSettings {
+    /// Base address of the Monitor API.
+    pub monitor_url: BaseUrl,
+    /// The organization whose stream is read; without one the older generation's endpoint is used.
+    pub organization_id: Option<String>,
+    /// Records a page, at the most.
+    pub limit: u32,
+}
+
+impl StreamSettings {
+    /// The generation that the settings lead to.
+    #[must_use]
+    pub fn generation(&self) -> Generation {
+        match self.organization_id {
+            Some(_) => Generation::Organization,
+            None => Generation::Dataset,
+        }
+    }
+
+    fn url(&self, cursor: &str) -> Url {
+        let mut url = match &self.organization_id {
+            Some(id) => self
+                .monitor_url
+                .join(&format!("/v1/organizations/{id}/stream")),
+            None => self.monitor_url.join("/api/v2.0/datasets/monitor/stream"),
+        };
+        url.query_pairs_mut()
+            .append_pair("cursor", cursor)
+            .append_pair("limit", &self.limit.to_string());
+        url
+    }
+}
+
+/// The Monitor API with a token.
+pub struct MonitorApi {
+    client: Client,
+    grant: JwtGrant,
+    settings: StreamSettings,
+}
+
+impl MonitorApi {
+    /// The API for one stream.
+    #[must_use]
+    pub fn new(client: Client, grant: JwtGrant, settings: StreamSettings) -> Self {
+        Self {
+            client,
+            grant,
+            settings,
+        }
+    }
+
+    /// The page after `cursor`, which is an `endCursor` or an ISO 8601 date-time.
+    ///
+    /// # Errors
+    /// Docusign does not give it; the error says what to do.
+    pub fn get_stream(&mut self, cursor: &str) -> Result<Page, ApiError> {
+        let start = self.client.clock().elapsed();
+        let mut page = match self.try_get_stream(cursor, false) {
+            Err(error) if error.status == Some(401) && error.action == ACTION => {
+                self.try_get_stream(cursor, true)
+            }
+            other => other,
+        }?;
+        page.request_time = self.client.clock().elapsed().saturating_sub(start);
+        Ok(page)
+    }
+
+    fn try_get_stream(&mut self, cursor: &str, new_token: bool) -> Result<Page, ApiError> {
+        let token = if new_token {
+            self.grant.renew()
+        } else {
+            self.grant.token()
+        }?;
+        let url = self.settings.url(cursor);
+        self.client
+            .call(
+                ACTION,
+                || {
+                    self.client
+                        .request(Method::GET, url.clone())
+                        .bearer_auth(token.expose())
+                        .header(ACCEPT, "application/json")
+                },
+                |body| Page::parse(body, cursor),
+            )
+            .map_err(|error| self.explain(cursor, error))
+    }
+
+    fn explain(&self, cursor: &str, error: CallError) -> ApiError {
+        let host = self.settings.monitor_url.host();
+        ApiError::new(ACTION, host, error, |refusal| {
+            explain(&self.settings, cursor, refusal)
+        })
+    }
+}
+
+/// The words for each refusal that is known.
+fn explain(settings: &StreamSettings, cursor: &str, refusal: &Refusal) -> String {
+    let host = settings.monitor_url.host();
+    match refusal.status {
+        400 => format!(
+            "{host} refuses the request: {refusal}. The position cursor={cursor} may be too old or damaged: create a new input with start_from set to a date shortly before the newest event in Splunk; duplicates can be removed by eventId"
+        ),
+        401 => format!(
+            "{host} does not accept a token that Docusign has just issued: {refusal}. Check that auth_url and monitor_url belong to the same environment"
+        ),
+        403 => format!(
+            "{host} denies access to the Monitor stream: {refusal}. Possible causes: the organization has no Docusign Monitor (or it was switched on only hours ago); the user is neither Organization Administrator nor Security Reports Administrator; the user administers more than one organization; organization_id is another organization's; consent is missing"
+        ),
+        404 => format!(
+            "{host} has no such stream: {refusal}. Check environment, monitor_url and organization_id"
+        ),
+        300..400 => format!(
+            "{host} answered with a redirect ({refusal}), which is not followed because of the token. Check monitor_url and proxy_url"
+        ),
+        _ => format!("{host} refuses the request: {refusal}"),
+    }
+}
+
+/// How a stream ended for this run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Docusign has no more: it answered with the cursor that was sent.
+    CaughtUp,
+    /// An empty page named no cursor, which is taken for having no more.
+    NoCursor,
+    /// One empty page after the other: the rest is left to the next run.
+    OnlyEmptyPages,
+}
+
+/// Follows the stream page by page.
+pub struct Stream {
+    api: MonitorApi,
+    cursor: String,
+    small_pages: u32,
+    empty_pages: u32,
+    pause: bool,
+    end: Option<End>,
+}
+
+impl Stream {
+    /// The stream after `cursor`.
+    #[must_use]
+    pub fn after(api: MonitorApi, cursor: String) -> Self {
+        Self {
+            api,
+            cursor,
+            small_pages: 0,
+            empty_pages: 0,
+            pause: false,
+            end: None,
+        }
+    }
+
+    /// The next page, or how the stream ended.
+    ///
+    /// # Errors
+    /// Docusign does not give it; the error says what to do.
+    pub fn next_page(&mut self) -> Result<Result<Page, End>, ApiError> {
+        if let Some(end) = self.end {
+            return Ok(Err(end));
+        }
+        if self.pause {
+            self.api.client.clock().sleep(PAUSE);
+        }
+        let page = self.api.get_stream(&self.cursor)?;
+        self.small_pages = match page.len() {
+            0..SMALL_PAGE_RECORDS => self.small_pages + 1,
+            _ => 0,
+        };
+        self.empty_pages = match page.len() {
+            0 => self.empty_pages + 1,
+            _ => 0,
+        };
+        self.pause = page.is_empty() || self.small_pages >= SMALL_PAGES_WITHOUT_PAUSE;
+        if page.is_last() {
+            self.end = Some(match page.end_cursor {
+                Some(_) => End::CaughtUp,
+                None => End::NoCursor,
+            });
+        } else if self.empty_pages >= MAX_EMPTY_PAGES {
+            self.end = Some(End::OnlyEmptyPages);
+        }
+        if let Some(end_cursor) = &page.end_cursor {
+            self.cursor.clone_from(end_cursor);
+        }
+        Ok(Ok(page))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Page, StreamSettings, timestamp};
+    use crate::docusign::BaseUrl;
+
+    fn page(body: &str) -> Result<Page, String> {
+        Page::parse(body.as_bytes().to_vec(), "c0")
+    }
+
+    #[test]
+    fn records_are_the_bytes_that_docusign_sent() {
+        let first =
+            r#"{"timestamp":"2020-04-07T18:23:02.50Z", "n":1.50e+3,"b":"ä\u00e4","eventId":"e1"}"#;
+        let second = "{\n \"eventId\" : \"e\\u0032\" }";
+        for body in [
+            format!(r#"{{"endCursor":"c1","data":[{first}, {second},3,"x",null]}}"#),
+            format!(
+                r#"{{"resultData":[{first},{second},3,"x",null],"more":{{}},"endCursor":"c1"}}"#
+            ),
+            format!(r#"{{"resultData":[],"data":[{first},{second},3,"x",null],"endCursor":"c1"}}"#),
+        ] {
+            let page = page(&body).unwrap();
+            let records: Vec<_> = page.records().map(|record| record.json).collect();
+            assert_eq!(records, [first, second, "3", "\"x\"", "null"]);
+            let times: Vec<_> = page.records().map(|record| record.timestamp).collect();
+            assert_eq!(times[0].unwrap().to_string(), "1586283782.50");
+            assert_eq!(times[1..], [None; 4]);
+            let ids: Vec<_> = page.records().map(|record| record.event_id()).collect();
+            assert_eq!(ids[0].as_deref(), Some("e1"));
+            assert_eq!(ids[1].as_deref(), Some("e2"));
+            assert_eq!(ids[2..], [None, None, None]);
+            assert_eq!(page.end_cursor.as_deref(), Some("c1"));
+        }
+    }
+
+    #[test]
+    fn an_empty_page_may_name_no_data_and_no_cursor() {
+        for (body, end_cursor) in [
+            (r#"{"endCursor":"c1"}"#, Some("c1")),
+            (r#"{"endCursor":"c1","data":null}"#, Some("c1")),
+            (r#"{"resultData":[],"endCursor":null}"#, None),
+            (r#"{"data":[],"endCursor":""}"#, None),
+            ("{}", None),
+        ] {
+            let page = page(body).unwrap();
+            assert!(page.is_empty());
+            assert_eq!(page.end_cursor.as_deref(), end_cursor);
+        }
+    }
+
+    #[test]
+    fn what_is_no_page_is_refused_without_quoting_it() {
+        for body in [
+            "",
+            "<html>secret</html>",
+            r#"{"data":[{"a":1}],"endCursor":"c1""#,
+            r#"{"data":[{"a":1}]}"#,
+            r#"{"data":[{"a":1}],"endCursor":null}"#,
+            r#"{"data":{"secret":1},"endCursor":"c1"}"#,
+            r#"{"data":"secret","endCursor":"c1"}"#,
+            r#"{"data":[{"a":1}],"resultData":[{"a":1}],"endCursor":"c1"}"#,
+            r#"{"data":[{"a":"raw
+line break"}],"endCursor":"c1"}"#,
+            r#"[]"#,
+            "null",
+        ] {
+            let error = page(body).unwrap_err();
+            assert!(!error.contains("secret"), "{error}");
+        }
+        assert!(Page::parse(b"{\"endCursor\":\"\xff\"}".to_vec(), "c0").is_err());
+    }
+
+    #[test]
+    fn only_a_text_that_can_be_read_is_a_timestamp() {
+        for json in [
+            r#"{"timestamp":1586283782}"#,
+            r#"{"timestamp":null}"#,
+            r#"{"timestamp":""}"#,
+            r#"{"data":{"timestamp":"2020-04-07T18:23:02Z"}}"#,
+            "[]",
+        ] {
+            assert_eq!(timestamp(json), None, "{json}");
+        }
+        let late = r#"{"a":[1,{"b":"}"}],"timestamp":"2020-04-07T18:23:02Z","z":1}"#;
+        assert_eq!(timestamp(late).unwrap().seconds(), 1_586_283_782);
+    }
+
+    #[test]
+    fn the_generation_decides_the_path_and_the_cursor_is_encoded() {
+        let mut settings = StreamSettings {
+            monitor_url: BaseUrl::parse("https://lens.docusign.net").unwrap(),
+            organization_id: None,
+            limit: 2000,
+        };
+        assert_eq!(
+            settings.url("a b&c").as_str(),
+            "https://lens.docusign.net/api/v2.0/datasets/monitor/stream?cursor=a+b%26c&limit=2000"
+        );
+        settings.organization_id = Some("o1".to_owned());
+        assert_eq!(
+            settings.url("2026-01-01T00:00:00Z").as_str(),
+            "https://lens.docusign.net/v1/organizations/o1/stream?cursor=2026-01-01T00%3A00%3A00Z&limit=2000"
+        );
+    }
+}

@@ -1,0 +1,32 @@
+//! Docusign Monitor for Splunk.
+//!
+//! **The promise.** Every record of Docusign's Monitor stream reaches Splunk at least once, byte for byte, at its own
+//! time; a position is saved only when the events before it have been read. No secret leaves through the standard
+//! output, the log or a file of ours.
+//!
+//! **The path.** `stdin -> InputDefinition -> Settings -> JWT grant -> pages -> events -> checkpoint`: read
+//! [`monitor`] from the top, where `drain` is the whole loop.
+//!
+//! **The parts.** Who has Splunk's manual open needs [`splunk`] and nothing else; who has Docusign's, [`docusign`].
+//!
+//! | module | may use | holds |
+//! |---|---|---|
+//! | [`monitor`] | all below | the input `ds_monitor`: a record becomes an event, a cursor a checkpoint |
+//! | [`settings`] | `splunk`, `docusign` and below | the declaration of every argument; text becomes checked settings |
+//! | [`splunk`] | the three below | the modular input protocol: scheme, configuration, events, log, checkpoint |
+//! | [`docusign`] | the three below | JWT Grant and the Monitor API: hosts, tokens, pages, retries |
+//! | [`clock`], [`durable`], [`secret`] | nothing here | time, files that survive a crash, texts that are not shown |
+//!
+//! `splunk` and `docusign` never use each other; a test holds the table to that.
+//!
+//! **Words.** A *record* is Docusign's, an *event* is Splunk's. A *cursor* is Docusign's, a *checkpoint* is ours. A
+//! *stanza* is text, *settings* are checked. An *input* is one stanza; a *run* is one process that Splunk starts for
+//! it.
+
+pub mod clock;
+pub mod docusign;
+pub mod durable;
+pub mod monitor;
+pub mod secret;
+pub mod settings;
+pub mod splunk;

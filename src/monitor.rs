@@ -1,0 +1,632 @@
+//! The `ds_monitor` input: the path from Docusign's pages to Splunk's events, and the promise that nothing on it is
+//! lost.
+//!
+//! [`drain`] is that path. A cursor is saved only when every byte of its page has been read from the pipe; a run
+//! that was cut off starts again before the last page that held records, because what splunkd had read but not
+//! indexed can be lost too. At any moment at most one page, or one pipe full of small pages, is sent and not saved,
+//! so that a cut-off costs at most two pages of duplicates.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::docusign::client::{ApiError, Client, OnRetry, RetryNotice};
+use crate::docusign::jwt_grant::{JwtGrant, PrivateKey};
+use crate::docusign::monitor_api::{End, MonitorApi, Page, Record, Stream};
+use crate::settings::{DS_MONITOR, Key, Settings, StartFrom, iso};
+use crate::splunk::checkpoint::{CheckpointStore, Loaded, Saved};
+use crate::splunk::event::{Event, EventWriter, Undelivered};
+use crate::splunk::input_definition::InputDefinition;
+use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::scheme::Scheme;
+use crate::splunk::{ModularInput, Session};
+
+/// How far a run steps back when the generation of the endpoint has changed.
+const GENERATION_OVERLAP: TimeDelta = TimeDelta::hours(1);
+
+/// How long a wait for the next page goes on before the pipe is looked at again.
+const PAGE_TICK: Duration = Duration::from_millis(10);
+
+/// First and longest pause between two looks at what the reader has taken.
+const TAKEN_TICKS: (Duration, Duration) = (Duration::from_micros(50), Duration::from_millis(10));
+
+/// The modular input `ds_monitor`.
+pub struct DsMonitor;
+
+impl ModularInput for DsMonitor {
+    fn scheme(&self) -> &'static Scheme {
+        &DS_MONITOR
+    }
+
+    fn validate(&self, definition: &InputDefinition, session: &Session) -> Result<()> {
+        Settings::of(&definition.stanza, session.clock.now()).map(|_| ())
+    }
+
+    fn run(&self, definition: InputDefinition, session: &Session) -> Result<()> {
+        let input = format!("{}://{}", DS_MONITOR.kind, definition.stanza.name);
+        let log = session.log.for_input(&input);
+        let settings = Settings::of(&definition.stanza, session.clock.now())
+            .map_err(|error| failure("configure", &error))?;
+        let key = private_key(&settings.key, &definition.stanza.name)?;
+
+        let Some(store) = CheckpointStore::try_open(&definition.checkpoint_dir, &input)
+            .map_err(|error| failure("load_checkpoint", &error))?
+        else {
+            let fields = Fields::new().with("action", "skip");
+            log.warn(
+                &fields,
+                "Another process is still collecting for this input; this one leaves it the work.",
+            );
+            return Ok(());
+        };
+        let position = resume(&store, &settings, &log, &*session.clock)
+            .map_err(|error| failure("load_checkpoint", &error))?;
+
+        let started = session.clock.elapsed();
+        let client = Client::new(
+            settings.network.clone(),
+            Arc::clone(&session.clock),
+            log_retries(log.clone()),
+        )
+        .map_err(|error| failure("configure", &error))?;
+        let grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
+        let api = MonitorApi::new(client, grant, settings.stream.clone());
+        let pages = Pages::fetch(Stream::after(api, position.start().to_owned()));
+        let mut delivery = Delivery {
+            events: session.event_writer()?,
+            store,
+            position,
+            sent: VecDeque::new(),
+            saved_end: 0,
+            run: Summary::default(),
+            clock: Arc::clone(&session.clock),
+            log,
+        };
+        let end = drain(&pages, &mut delivery).map_err(|stop| delivery.give_up(stop))?;
+
+        report(&input, session, &delivery, end, started);
+        // Every event has been read and saved; the closing tag is a courtesy.
+        let _ = delivery.events.finish();
+        Ok(())
+    }
+}
+
+/// The path. Every step that can end a run leaves the checkpoint at a page whose records have been read.
+fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
+    let end = loop {
+        let page = match pages.next(|| delivery.settle())? {
+            Fetched::Page(page) => page,
+            Fetched::End(end) => break end,
+            Fetched::Failed(error) => {
+                // What has been sent is whole; only Docusign failed, so the delivery ends in good order.
+                delivery.close()?;
+                return Err(Stop::Docusign(error));
+            }
+        };
+        delivery.make_room(&page)?;
+        if !page.is_empty() {
+            delivery.mark_open()?;
+        }
+        for record in page.records() {
+            delivery.events.write(&event(record))?;
+        }
+        delivery.events.flush()?;
+        delivery.sent(page);
+        delivery.settle()?;
+    };
+    delivery.close()?;
+    Ok(end)
+}
+
+/// A record of Docusign's as an event of Splunk's.
+fn event(record: Record<'_>) -> Event<'_> {
+    Event {
+        time: record.timestamp,
+        data: record.json,
+    }
+}
+
+/// Where a stanza stands in Docusign's stream: what its checkpoint holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Position {
+    /// Everything before this cursor of Docusign's has been read by Splunk.
+    cursor: String,
+    /// The cursor that was sent for the last page that held records.
+    cursor_before_last_records: String,
+    /// Open while a run is sending records: a run that finds it open was preceded by one that was cut off.
+    state: State,
+    /// Whose stream the cursor belongs to.
+    identity: Identity,
+    /// The service user of the last run.
+    user_id: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum State {
+    Open,
+    Closed,
+}
+
+/// What makes a cursor meaningless elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Identity {
+    environment: String,
+    host: String,
+    generation: String,
+    organization_id: Option<String>,
+}
+
+impl Position {
+    fn first(cursor: String, settings: &Settings) -> Self {
+        Self {
+            cursor_before_last_records: cursor.clone(),
+            cursor,
+            state: State::Closed,
+            identity: Identity::of(settings),
+            user_id: settings.identity.user_id.clone(),
+        }
+    }
+
+    /// The cursor that a run begins with.
+    fn start(&self) -> &str {
+        match self.state {
+            State::Open => &self.cursor_before_last_records,
+            State::Closed => &self.cursor,
+        }
+    }
+}
+
+impl Identity {
+    fn of(settings: &Settings) -> Self {
+        Self {
+            environment: settings.environment.name().to_owned(),
+            host: settings.stream.monitor_url.host().to_owned(),
+            generation: settings.stream.generation().name().to_owned(),
+            organization_id: settings.stream.organization_id.clone(),
+        }
+    }
+}
+
+/// Finds the position to go on from, or saves the first one, before anything is asked of Docusign.
+fn resume(
+    store: &CheckpointStore,
+    settings: &Settings,
+    log: &Log,
+    clock: &dyn Clock,
+) -> Result<Position> {
+    let action = |action| Fields::new().with("action", action);
+    let saved = match store.load::<Position>()? {
+        Loaded::None => {
+            let position = Position::first(settings.start_from.cursor(clock.now()), settings);
+            store.save(&position, clock.now())?;
+            let fields = action("first_run").with("cursor", &position.cursor);
+            log.info(&fields, "No position is saved yet; collecting begins here.");
+            return Ok(position);
+        }
+        Loaded::Newest(saved) => saved,
+        Loaded::Previous(saved, problem) => {
+            let fields = action("load_checkpoint").with("cursor", saved.checkpoint.start());
+            let sentence = format!(
+                "{problem}. The copy of the checkpoint before is used; some records may come twice"
+            );
+            log.warn(&fields, &sentence);
+            saved
+        }
+    };
+    let mut position = adopt(saved, store, settings, log)?;
+    if settings.start_from != StartFrom::SevenDaysAgo {
+        log.info(
+            &action("ignore_start_from").with("cursor", position.start()),
+            "A position is saved, so start_from is ignored.",
+        );
+    }
+    if position.state == State::Open {
+        let fields = action("resume_after_cut_off")
+            .with("cursor", position.start())
+            .with("cursor_saved", &position.cursor);
+        log.info(
+            &fields,
+            "The run before was cut off. This one begins before its last page that held records, which may come twice.",
+        );
+        position
+            .cursor
+            .clone_from(&position.cursor_before_last_records);
+    }
+    Ok(position)
+}
+
+/// Checks that a saved position belongs to what the settings say.
+fn adopt(
+    saved: Saved<Position>,
+    store: &CheckpointStore,
+    settings: &Settings,
+    log: &Log,
+) -> Result<Position> {
+    let Saved { at, checkpoint } = saved;
+    let mut position = checkpoint;
+    let identity = Identity::of(settings);
+    let same_place = Identity {
+        environment: position.identity.environment.clone(),
+        ..identity.clone()
+    };
+    if position.identity != same_place {
+        let new_generation = position.identity.generation != identity.generation;
+        if !new_generation || position.identity.environment != identity.environment {
+            return Err(anyhow!(
+                "the checkpoint {} belongs to {}, but the settings now lead to {}. Put the settings back, or create a new input with start_from, or reset the position of this one",
+                store.path().display(),
+                describe(&position.identity),
+                describe(&identity),
+            ));
+        }
+        let cursor = iso(at - GENERATION_OVERLAP);
+        let fields = Fields::new()
+            .with("action", "change_generation")
+            .with("generation_from", &position.identity.generation)
+            .with("generation_to", &identity.generation)
+            .with("cursor", &cursor);
+        log.warn(
+            &fields,
+            "The other Monitor endpoint is used now, and its cursors are different. Collecting goes on from an hour before the last save; records of that time come twice.",
+        );
+        position = Position::first(cursor, settings);
+    }
+    let user_id = &settings.identity.user_id;
+    if position.user_id != *user_id {
+        let fields = Fields::new()
+            .with("action", "change_user")
+            .with("user_id_from", &position.user_id)
+            .with("user_id_to", user_id);
+        log.info(
+            &fields,
+            "Another service user is used now; the position stays.",
+        );
+        position.user_id.clone_from(user_id);
+    }
+    position.identity = identity;
+    Ok(position)
+}
+
+fn describe(identity: &Identity) -> String {
+    let organization = match &identity.organization_id {
+        Some(id) => format!(", organization {id}"),
+        None => String::new(),
+    };
+    format!("{} ({}{organization})", identity.host, identity.environment)
+}
+
+/// Pages, fetched one ahead by a thread of its own: while one is written, the next is on its way.
+struct Pages(Receiver<Fetched>);
+
+/// What the fetching thread has.
+enum Fetched {
+    Page(Page),
+    End(End),
+    Failed(ApiError),
+}
+
+impl Pages {
+    fn fetch(mut stream: Stream) -> Self {
+        // Without room in the channel, the thread holds one page and fetches no other before that one is taken.
+        let (give, take) = sync_channel(0);
+        std::thread::spawn(move || {
+            loop {
+                let (fetched, last) = match stream.next_page() {
+                    Ok(Ok(page)) => (Fetched::Page(page), false),
+                    Ok(Err(end)) => (Fetched::End(end), true),
+                    Err(error) => (Fetched::Failed(error), true),
+                };
+                // Nobody takes it any more when the run has been stopped.
+                if give.send(fetched).is_err() || last {
+                    return;
+                }
+            }
+        });
+        Self(take)
+    }
+
+    /// The next page; meanwhile `look_after` is called again and again, so that nothing goes unnoticed.
+    fn next(&self, mut look_after: impl FnMut() -> Result<(), Stop>) -> Result<Fetched, Stop> {
+        loop {
+            match self.0.recv_timeout(PAGE_TICK) {
+                Ok(fetched) => return Ok(fetched),
+                Err(RecvTimeoutError::Timeout) => look_after()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Stop::Other(anyhow!("the fetching thread is gone")));
+                }
+            }
+        }
+    }
+}
+
+/// Why a run ends before it is caught up.
+enum Stop {
+    /// Docusign does not give a page.
+    Docusign(ApiError),
+    /// Splunk does not take the events.
+    Undelivered(Undelivered),
+    /// The machine fails: the checkpoint cannot be saved.
+    Other(anyhow::Error),
+}
+
+impl From<Undelivered> for Stop {
+    fn from(undelivered: Undelivered) -> Self {
+        Self::Undelivered(undelivered)
+    }
+}
+
+impl Stop {
+    fn into_failure(self) -> anyhow::Error {
+        match self {
+            Self::Docusign(error) => Failure {
+                level: Level::Error,
+                fields: Fields::new()
+                    .with("action", error.action)
+                    .with_some("status", error.status)
+                    .with_some("code", error.code)
+                    .with_some("trace_token", error.trace_token),
+                sentence: error.sentence,
+            }
+            .into(),
+            Self::Undelivered(Undelivered::Failed(error)) => failure(
+                "deliver",
+                &anyhow!(error).context("could not write to the standard output"),
+            ),
+            Self::Undelivered(undelivered) => Failure {
+                level: Level::Warn,
+                fields: Fields::new().with("action", "stop"),
+                sentence: format!(
+                    "{undelivered}. What it has read is saved; the next run goes on from there"
+                ),
+            }
+            .into(),
+            Self::Other(error) => failure("deliver", &error),
+        }
+    }
+}
+
+/// The way from events to checkpoints: which pages are on their way, and which have arrived.
+struct Delivery {
+    events: EventWriter,
+    store: CheckpointStore,
+    position: Position,
+    sent: VecDeque<Sent>,
+    /// The stream's position up to which everything is saved.
+    saved_end: u64,
+    run: Summary,
+    clock: Arc<dyn Clock>,
+    log: Log,
+}
+
+/// A page whose events have been sent, but are not known to have been read.
+struct Sent {
+    /// The stream's position after the page's last byte.
+    end: u64,
+    /// What is saved when the reader is there; nothing if Docusign named no cursor.
+    cursor: Option<String>,
+    /// The cursor that was sent for the page, if it held records.
+    cursor_before_records: Option<String>,
+    /// What is logged when it is saved; nothing for a page without records and news.
+    line: Option<Fields>,
+}
+
+/// What a run's last line tells.
+#[derive(Default)]
+struct Summary {
+    events: usize,
+    pages: usize,
+    /// Time of the newest record, in seconds since the epoch.
+    newest: Option<i64>,
+}
+
+impl Delivery {
+    /// Waits until `page` may be sent: until nothing is on its way, or all that is fits the pipe together with it.
+    /// Without this bound a cut-off could cost more than two pages of duplicates.
+    fn make_room(&mut self, page: &Page) -> Result<(), Stop> {
+        let size = EventWriter::estimate(page.len(), page.bytes());
+        self.settle_until(|delivery| {
+            let unsaved = delivery.events.position() - delivery.saved_end;
+            delivery.sent.is_empty() || unsaved + size <= EventWriter::pipe_bytes()
+        })
+    }
+
+    /// Marks the checkpoint open, durably, before the first byte of the run's first page goes out.
+    fn mark_open(&mut self) -> Result<(), Stop> {
+        match self.position.state {
+            State::Open => Ok(()),
+            State::Closed => self.save(State::Open),
+        }
+    }
+
+    /// Takes note of a page whose events have been sent.
+    fn sent(&mut self, page: Page) {
+        let mut untimed = 0;
+        for record in page.records() {
+            match record.timestamp {
+                Some(time) => self.run.newest = self.run.newest.max(Some(time.seconds())),
+                None => untimed += 1,
+            }
+        }
+        if untimed > 0 {
+            let fields = Fields::new()
+                .with("action", "deliver_without_time")
+                .with("n_events", untimed)
+                .with("cursor_from", &page.cursor);
+            self.log.warn(
+                &fields,
+                "Records without a usable timestamp were delivered; Splunk gives them the time of arrival.",
+            );
+        }
+        self.run.events += page.len();
+        self.run.pages += 1;
+        let moves = page.end_cursor.as_ref() != Some(&page.cursor);
+        self.sent.push_back(Sent {
+            end: self.events.position(),
+            line: (moves || !page.is_empty()).then(|| page_line(&page)),
+            cursor_before_records: (!page.is_empty()).then_some(page.cursor),
+            cursor: page.end_cursor,
+        });
+    }
+
+    /// Saves the position of what the reader has taken by now.
+    ///
+    /// # Errors
+    /// The reader is gone or the run is to stop, after the saving; or the checkpoint cannot be saved.
+    fn settle(&mut self) -> Result<(), Stop> {
+        let alive = self.events.check();
+        self.save_taken()?;
+        Ok(alive?)
+    }
+
+    fn settle_until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), Stop> {
+        let (mut pause, longest) = TAKEN_TICKS;
+        loop {
+            self.settle()?;
+            if done(self) {
+                return Ok(());
+            }
+            self.clock.sleep(pause);
+            pause = longest.min(pause * 2);
+        }
+    }
+
+    fn save_taken(&mut self) -> Result<(), Stop> {
+        let taken = self.events.taken();
+        let mut lines = Vec::new();
+        let mut moved = false;
+        while let Some(page) = self.sent.pop_front_if(|page| page.end <= taken) {
+            self.saved_end = page.end;
+            if let Some(cursor) = page.cursor {
+                moved |= self.position.cursor != cursor || page.cursor_before_records.is_some();
+                self.position.cursor = cursor;
+            }
+            if let Some(cursor) = page.cursor_before_records {
+                self.position.cursor_before_last_records = cursor;
+            }
+            lines.extend(page.line);
+        }
+        if moved {
+            self.save(self.position.state)?;
+        }
+        for line in lines {
+            self.log.info(&line, "Splunk has read this page.");
+        }
+        Ok(())
+    }
+
+    /// Waits until everything has been read, and marks the checkpoint closed.
+    fn close(&mut self) -> Result<(), Stop> {
+        self.settle_until(|delivery| delivery.sent.is_empty())?;
+        match self.position.state {
+            State::Open => self.save(State::Closed),
+            State::Closed => Ok(()),
+        }
+    }
+
+    fn save(&mut self, state: State) -> Result<(), Stop> {
+        self.position.state = state;
+        self.store
+            .save(&self.position, self.clock.now())
+            .map_err(Stop::Other)
+    }
+
+    /// Ends a run that cannot go on. What has been read by now is saved; the checkpoint stays open.
+    fn give_up(&mut self, stop: Stop) -> anyhow::Error {
+        match (&stop, self.save_taken()) {
+            (Stop::Undelivered(_), Err(worse)) => worse.into_failure(),
+            _ => stop.into_failure(),
+        }
+    }
+}
+
+/// The line by which an auditor can prove that no page is missing: `cursor_to` is the next line's `cursor_from`.
+fn page_line(page: &Page) -> Fields {
+    Fields::new()
+        .with("action", "page_ingested")
+        .with("cursor_from", &page.cursor)
+        .with_some("cursor_to", page.end_cursor.as_ref())
+        .with("n_events", page.len())
+        .with_some(
+            "first_event_id",
+            page.records().next().and_then(|record| record.event_id()),
+        )
+        .with_some(
+            "last_event_id",
+            page.records()
+                .next_back()
+                .and_then(|record| record.event_id()),
+        )
+        .with("bytes", page.bytes())
+        .with("request_ms", page.request_time.as_millis())
+}
+
+/// The run's last line. A silent feed is one without it, so it is written for a run without events too.
+fn report(input: &str, session: &Session, delivery: &Delivery, end: End, started: Duration) {
+    let now = session.clock.now();
+    let fields = |action: &str| Fields::new().with("action", action);
+    match end {
+        End::CaughtUp => {}
+        End::NoCursor => delivery.log.warn(
+            &fields("keep_cursor").with("cursor", &delivery.position.cursor),
+            "Docusign answered without records and without a cursor, which is taken for the end of the stream; the position stays.",
+        ),
+        End::OnlyEmptyPages => delivery.log.warn(
+            &fields("leave_rest").with("cursor", &delivery.position.cursor),
+            "Docusign sent only empty pages for a while; the next run goes on from here.",
+        ),
+    }
+    let run = &delivery.run;
+    let line = fields("events_ingested")
+        .with("modular_input_name", input)
+        .with("sourcetype_ingested", DS_MONITOR.kind)
+        .with("n_events", run.events)
+        .with("pages", run.pages)
+        .with("caught_up", end != End::OnlyEmptyPages)
+        .with_some("lag_s", run.newest.map(|newest| now.timestamp() - newest))
+        .with(
+            "duration_ms",
+            session.clock.elapsed().saturating_sub(started).as_millis(),
+        );
+    session.log.info(&line, "The run is complete.");
+}
+
+/// The key that signs, once it is known where it comes from.
+fn private_key(key: &Key, name: &str) -> Result<PrivateKey> {
+    match key {
+        Key::Given(key) => Ok(key.clone()),
+        Key::Masked => Err(failure(
+            "configure",
+            &anyhow!(
+                "the private key is masked, but none is stored: paste the key again for the input {name}"
+            ),
+        )),
+    }
+}
+
+fn failure(action: &str, error: &anyhow::Error) -> anyhow::Error {
+    Failure {
+        level: Level::Error,
+        fields: Fields::new().with("action", action),
+        sentence: format!("{error:#}"),
+    }
+    .into()
+}
+
+fn log_retries(log: Log) -> OnRetry {
+    Arc::new(move |retry: &RetryNotice<'_>| {
+        let fields = Fields::new()
+            .with("action", retry.action)
+            .with_some("status", retry.status)
+            .with("attempt", retry.attempt)
+            .with("retry_in_ms", retry.wait.as_millis());
+        let sentence = format!("{}. The call will be repeated", retry.problem);
+        log.warn(&fields, &sentence);
+    })
+}

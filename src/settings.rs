@@ -1,0 +1,667 @@
+//! The one declaration of every argument, and the way from a stanza's text to checked settings.
+//!
+//! Splunk's scheme, `README/inputs.conf.spec` and the messages below all come from [`DS_MONITOR`]. Whatever
+//! reaches [`Settings`] has been checked; every error names the parameter and the form that is accepted.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
+use reqwest::{Certificate, Url};
+
+use crate::docusign::client::{Network, Patience, ProxySettings};
+use crate::docusign::jwt_grant::{Identity, PrivateKey, SCOPE_IMPERSONATION};
+use crate::docusign::monitor_api::{MAX_LIMIT, StreamSettings};
+use crate::docusign::{BaseUrl, Environment, Generation, is_guid};
+use crate::durable;
+use crate::secret::Secret;
+use crate::splunk::input_definition::{MASK, Stanza};
+use crate::splunk::scheme::{Argument, DataType, Scheme};
+
+/// Files named in the configuration are keys and certificate bundles.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// A cursor of Docusign's has some 50 characters.
+const MAX_CURSOR_CHARS: usize = 1024;
+
+/// Docusign's own default when no cursor is sent.
+const DEFAULT_START: TimeDelta = TimeDelta::days(7);
+
+/// Docusign's first data.
+const EARLIEST: &str = "2021-01-01T00:00:00Z";
+
+/// The `ds_monitor` input as Splunk and its administrators know it.
+pub const DS_MONITOR: Scheme = Scheme {
+    kind: "ds_monitor",
+    title: "Docusign Monitor",
+    description: "Collects the events of Docusign Monitor: who did what on an organization's agreements.",
+    arguments: &[
+        Argument {
+            name: "environment",
+            title: "Environment",
+            description: "production or demo. Integration keys, users and consent belong to one of the two.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "production",
+        },
+        Argument {
+            name: "integration_key",
+            title: "Integration key",
+            description: "GUID of the app in Docusign's Apps and Keys.",
+            data_type: DataType::String,
+            required: true,
+            secret: false,
+            default: "none, it must be set",
+        },
+        Argument {
+            name: "user_id",
+            title: "User ID",
+            description: "GUID of the user the app acts for (User ID or API Username), an administrator of exactly one organization.",
+            data_type: DataType::String,
+            required: true,
+            secret: false,
+            default: "none, it must be set",
+        },
+        Argument {
+            name: "private_key",
+            title: "RSA private key",
+            description: "The private key that Docusign showed when the key pair was generated, from BEGIN to END. Line breaks may get lost. Set this or private_key_path.",
+            data_type: DataType::String,
+            required: false,
+            secret: true,
+            default: "empty",
+        },
+        Argument {
+            name: "private_key_path",
+            title: "Private key file",
+            description: "File with the private key in PEM form, readable by the user that Splunk runs as, for those who manage secrets on disk.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "empty",
+        },
+        Argument {
+            name: "organization_id",
+            title: "Organization ID",
+            description: "GUID of the organization; when set, Docusign's newer endpoint, the stream of an organization, is used.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "empty",
+        },
+        Argument {
+            name: "start_from",
+            title: "Start from",
+            description: "Where the first run begins: a date (2026-01-31), an ISO 8601 date-time, earliest, or a cursor taken from another collector. Ignored once a position is saved.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "empty, which means 7 days ago",
+        },
+        Argument {
+            name: "limit",
+            title: "Records a page",
+            description: "How many records are asked for at once, 1 to 2000.",
+            data_type: DataType::Number,
+            required: false,
+            secret: false,
+            default: "2000",
+        },
+        Argument {
+            name: "proxy_url",
+            title: "Proxy",
+            description: "http://host:port or https://host:port for the calls to Docusign, never for those to splunkd. When empty, HTTPS_PROXY and NO_PROXY of splunkd's environment apply.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "empty",
+        },
+        Argument {
+            name: "proxy_user",
+            title: "Proxy user",
+            description: "User name for the proxy, if it wants one.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "empty",
+        },
+        Argument {
+            name: "proxy_password",
+            title: "Proxy password",
+            description: "Password for the proxy user.",
+            data_type: DataType::String,
+            required: false,
+            secret: true,
+            default: "empty",
+        },
+        Argument {
+            name: "ca_file",
+            title: "CA file",
+            description: "PEM file with certificates to trust beside the system's, for example of a proxy that inspects TLS.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "empty",
+        },
+        Argument {
+            name: "hec_url",
+            title: "HTTP Event Collector",
+            description: "Reserved for delivery through an HTTP Event Collector, which this version does not have: leave empty.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "empty",
+        },
+        Argument {
+            name: "hec_token",
+            title: "HTTP Event Collector token",
+            description: "Reserved, like hec_url: leave empty.",
+            data_type: DataType::String,
+            required: false,
+            secret: true,
+            default: "empty",
+        },
+        Argument {
+            name: "auth_url",
+            title: "Account server",
+            description: "Replaces the base address of Docusign's account server. Only Docusign's domains and loopback are accepted.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "https://account.docusign.com, in demo https://account-d.docusign.com",
+        },
+        Argument {
+            name: "monitor_url",
+            title: "Monitor server",
+            description: "Replaces the base address of the Monitor API. Only Docusign's domains and loopback are accepted.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "https://lens.docusign.net, with organization_id https://api.docusign.com; in demo lens-d and api-d",
+        },
+        Argument {
+            name: "admin_url",
+            title: "Admin server",
+            description: "Replaces the base address of the Admin API. Only Docusign's domains and loopback are accepted.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: "https://api.docusign.net/management, in demo https://api-d.docusign.net/management",
+        },
+    ],
+};
+
+/// A checked `ds_monitor` input.
+#[derive(Debug)]
+pub struct Settings {
+    /// Chooses every host that is not given.
+    pub environment: Environment,
+    /// Who asks for tokens.
+    pub identity: Identity,
+    /// What signs.
+    pub key: Key,
+    /// Which stream is read.
+    pub stream: StreamSettings,
+    /// Where the first run begins.
+    pub start_from: StartFrom,
+    /// The way to Docusign.
+    pub network: Network,
+    /// Base address of the Admin API.
+    pub admin_url: BaseUrl,
+}
+
+/// Where the private key comes from.
+#[derive(Clone, Debug)]
+pub enum Key {
+    /// It is at hand.
+    Given(PrivateKey),
+    /// It was given before: the parameter holds the mask.
+    Masked,
+}
+
+/// Where the first run begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StartFrom {
+    /// Seven days before the first run.
+    SevenDaysAgo,
+    /// At this moment, an ISO 8601 date-time.
+    Time(String),
+    /// After this cursor of Docusign's.
+    Cursor(String),
+}
+
+impl StartFrom {
+    /// What is sent as the first cursor.
+    #[must_use]
+    pub fn cursor(&self, now: DateTime<Utc>) -> String {
+        match self {
+            Self::SevenDaysAgo => iso(now - DEFAULT_START),
+            Self::Time(text) | Self::Cursor(text) => text.clone(),
+        }
+    }
+}
+
+/// The date-time form that Docusign takes as a cursor, for example `2026-01-31T00:00:00Z`.
+#[must_use]
+pub fn iso(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
+
+impl Settings {
+    /// Checks all parameters of a `ds_monitor` stanza.
+    ///
+    /// # Errors
+    /// The first parameter that is wrong, and the form that is accepted. Secrets are never quoted.
+    pub fn of(stanza: &Stanza, now: DateTime<Utc>) -> Result<Self> {
+        let environment = environment(stanza)?;
+        let organization_id = optional_guid(stanza, "organization_id")?;
+        let generation = match organization_id {
+            Some(_) => Generation::Organization,
+            None => Generation::Dataset,
+        };
+        let auth_url = base_url(stanza, "auth_url", environment.auth_url())?;
+        let monitor_url = base_url(stanza, "monitor_url", environment.monitor_url(generation))?;
+        let admin_url = base_url(stanza, "admin_url", environment.admin_url())?;
+        let integration_key = guid(stanza, "integration_key")?;
+        let user_id = guid(stanza, "user_id")?;
+        let key = key(stanza)?;
+        let start_from = start_from(stanza.get("start_from"), now)?;
+        let limit = limit(stanza.get("limit"))?;
+        for reserved in ["hec_url", "hec_token"] {
+            if stanza.get(reserved).is_some() {
+                bail!(
+                    "the parameter {reserved} must stay empty: this version does not deliver through the HTTP Event Collector yet"
+                );
+            }
+        }
+        let network = Network {
+            proxy: proxy(stanza)?,
+            ca_certificates: ca_certificates(stanza)?,
+            loopback_only: [&auth_url, &monitor_url, &admin_url]
+                .iter()
+                .all(|url| url.is_loopback()),
+            patience: Patience::RUN,
+        };
+        Ok(Self {
+            environment,
+            identity: Identity {
+                auth_url,
+                integration_key,
+                user_id,
+                scope: SCOPE_IMPERSONATION.to_owned(),
+            },
+            key,
+            stream: StreamSettings {
+                monitor_url,
+                organization_id,
+                limit,
+            },
+            start_from,
+            network,
+            admin_url,
+        })
+    }
+}
+
+fn environment(stanza: &Stanza) -> Result<Environment> {
+    let name = stanza.get("environment").unwrap_or("production");
+    Environment::named(&name.to_ascii_lowercase())
+        .context("the parameter environment must be production or demo")
+}
+
+fn guid(stanza: &Stanza, param: &'static str) -> Result<String> {
+    optional_guid(stanza, param)?.with_context(|| {
+        format!(
+            "the parameter {param} is missing: enter the GUID, for example 1b2c3d4e-0000-4abc-8def-0123456789ab"
+        )
+    })
+}
+
+/// The value is not repeated in the message: it could be a secret in the wrong field.
+fn optional_guid(stanza: &Stanza, param: &'static str) -> Result<Option<String>> {
+    match stanza.get(param) {
+        Some(text) if !is_guid(text) => bail!(
+            "the parameter {param} must be a GUID, for example 1b2c3d4e-0000-4abc-8def-0123456789ab"
+        ),
+        text => Ok(text.map(str::to_ascii_lowercase)),
+    }
+}
+
+fn base_url(stanza: &Stanza, param: &'static str, default: &'static str) -> Result<BaseUrl> {
+    let text = stanza.get(param).unwrap_or(default);
+    BaseUrl::parse(text).map_err(|problem| anyhow!("the parameter {param} {problem}"))
+}
+
+fn key(stanza: &Stanza) -> Result<Key> {
+    let pasted = stanza.get("private_key").filter(|key| *key != MASK);
+    match (pasted, stanza.get("private_key_path")) {
+        (Some(_), Some(_)) => {
+            bail!("the parameters private_key and private_key_path are both set: clear one of them")
+        }
+        (Some(text), None) => PrivateKey::parse(text)
+            .map(Key::Given)
+            .map_err(|problem| anyhow!("the parameter private_key {problem}")),
+        (None, Some(path)) => key_file(Path::new(path)).map(Key::Given),
+        (None, None) if stanza.get("private_key").is_some() => Ok(Key::Masked),
+        (None, None) => bail!(
+            "the parameter private_key is missing: paste the RSA private key of the integration key, or set private_key_path"
+        ),
+    }
+}
+
+fn key_file(path: &Path) -> Result<PrivateKey> {
+    let text = named_file("private_key_path", path)?;
+    PrivateKey::parse(&text).map_err(|problem| {
+        anyhow!(
+            "the file {}, named by private_key_path, {problem}",
+            path.display()
+        )
+    })
+}
+
+/// The text of a file that a parameter names.
+fn named_file(param: &str, path: &Path) -> Result<String> {
+    if !path.is_absolute() {
+        bail!(
+            "the parameter {param} must be an absolute path: Splunk does not say in which folder it starts inputs"
+        );
+    }
+    let bytes = durable::read(path, MAX_FILE_BYTES)
+        .with_context(|| {
+            format!("the file named by {param} cannot be used by the user that Splunk runs as")
+        })?
+        .with_context(|| {
+            format!(
+                "the parameter {param} names {}, which does not exist",
+                path.display()
+            )
+        })?;
+    String::from_utf8(bytes)
+        .ok()
+        .with_context(|| format!("the file {}, named by {param}, is not text", path.display()))
+}
+
+fn limit(text: Option<&str>) -> Result<u32> {
+    let Some(text) = text else {
+        return Ok(MAX_LIMIT);
+    };
+    text.parse()
+        .ok()
+        .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+        .with_context(|| {
+            format!("the parameter limit must be a whole number from 1 to {MAX_LIMIT}")
+        })
+}
+
+/// Reads `start_from`. What begins like a date must be one, so that a misspelt date is not sent as a cursor.
+fn start_from(text: Option<&str>, now: DateTime<Utc>) -> Result<StartFrom> {
+    let Some(text) = text else {
+        return Ok(StartFrom::SevenDaysAgo);
+    };
+    if text.eq_ignore_ascii_case("earliest") {
+        return Ok(StartFrom::Time(EARLIEST.to_owned()));
+    }
+    if let Some(time) = date_or_time(text) {
+        if time > now {
+            bail!(
+                "the parameter start_from lies in the future ({}): enter a past date, or leave it empty for 7 days ago",
+                iso(time)
+            );
+        }
+        return Ok(StartFrom::Time(iso(time)));
+    }
+    let printable = text.chars().all(|c| c.is_ascii_graphic());
+    if printable && has_no_look_of_a_date(text) && text.len() <= MAX_CURSOR_CHARS {
+        return Ok(StartFrom::Cursor(text.to_owned()));
+    }
+    bail!(
+        "the parameter start_from must be a date such as 2026-01-31, a date-time such as 2026-01-31T08:00:00Z, earliest, or a cursor of Docusign Monitor"
+    )
+}
+
+fn date_or_time(text: &str) -> Option<DateTime<Utc>> {
+    let strict_date = text.len() == 10;
+    if let Some(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d")
+        .ok()
+        .filter(|_| strict_date)
+    {
+        return date.and_hms_opt(0, 0, 0).map(|time| time.and_utc());
+    }
+    if let Ok(time) = DateTime::parse_from_rfc3339(text) {
+        return Some(time.to_utc());
+    }
+    let without_offset = text.trim_end_matches('Z');
+    ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
+        .iter()
+        .find_map(|form| NaiveDateTime::parse_from_str(without_offset, form).ok())
+        .map(|time| time.and_utc())
+}
+
+/// Cursors are opaque, but those seen have digits (`aa_637218935854425652_637218935412032088_12`) and do not
+/// begin with one.
+fn has_no_look_of_a_date(text: &str) -> bool {
+    text.contains(|c: char| c.is_ascii_digit())
+        && !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '@'))
+}
+
+fn proxy(stanza: &Stanza) -> Result<Option<ProxySettings>> {
+    let Some(text) = stanza.get("proxy_url") else {
+        return Ok(None);
+    };
+    let url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .context(
+            "the parameter proxy_url must have the form http://host:port or https://host:port",
+        )?;
+    if !url.username().is_empty() || url.password().is_some() {
+        bail!(
+            "the parameter proxy_url must not contain credentials: use proxy_user and proxy_password"
+        );
+    }
+    let password = stanza.get("proxy_password").unwrap_or_default();
+    if password == MASK {
+        bail!("the parameter proxy_password is masked, but no password is stored: enter it again");
+    }
+    let credentials = stanza
+        .get("proxy_user")
+        .map(|user| (user.to_owned(), Secret::new(password.to_owned())));
+    Ok(Some(ProxySettings { url, credentials }))
+}
+
+fn ca_certificates(stanza: &Stanza) -> Result<Vec<Certificate>> {
+    let Some(path) = stanza.get("ca_file") else {
+        return Ok(Vec::new());
+    };
+    let text = named_file("ca_file", Path::new(path))?;
+    let certificates = Certificate::from_pem_bundle(text.as_bytes()).unwrap_or_default();
+    if certificates.is_empty() {
+        bail!("the file {path}, named by ca_file, holds no PEM certificate");
+    }
+    Ok(certificates)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use chrono::{DateTime, Utc};
+
+    use super::{DS_MONITOR, Key, Settings, StartFrom, start_from};
+    use crate::splunk::input_definition::Stanza;
+
+    const KEY: &str = include_str!("../tests/fixtures/test_only_rsa_pkcs1.pem");
+    const GUID: &str = "1B2C3D4E-0000-4abc-8def-0123456789ab";
+
+    fn now() -> DateTime<Utc> {
+        DateTime::parse_from_rfc3339("2026-11-23T10:00:00.5Z")
+            .unwrap()
+            .to_utc()
+    }
+
+    fn settings(changes: &[(&str, &str)]) -> anyhow::Result<Settings> {
+        let mut params = BTreeMap::from(
+            [
+                ("integration_key", GUID),
+                ("user_id", GUID),
+                ("private_key", KEY),
+                ("unknown", "x"),
+            ]
+            .map(|(key, value)| (key.to_owned(), value.to_owned())),
+        );
+        for (key, value) in changes {
+            params.insert((*key).to_owned(), (*value).to_owned());
+        }
+        Settings::of(&Stanza::new("prod".to_owned(), None, params), now())
+    }
+
+    #[test]
+    fn defaults_are_production_and_full_pages() {
+        let settings = settings(&[("environment", ""), ("limit", " ")]).unwrap();
+        assert_eq!(
+            settings.identity.auth_url.to_string(),
+            "https://account.docusign.com"
+        );
+        assert_eq!(
+            settings.stream.monitor_url.to_string(),
+            "https://lens.docusign.net"
+        );
+        assert_eq!(
+            settings.admin_url.to_string(),
+            "https://api.docusign.net/management"
+        );
+        assert_eq!(settings.stream.limit, 2000);
+        assert_eq!(settings.start_from, StartFrom::SevenDaysAgo);
+        assert_eq!(settings.identity.integration_key, GUID.to_lowercase());
+        assert!(!settings.network.loopback_only);
+    }
+
+    #[test]
+    fn the_environment_and_the_organization_choose_the_hosts() {
+        for (environment, organization, monitor) in [
+            ("production", "", "https://lens.docusign.net"),
+            ("production", GUID, "https://api.docusign.com"),
+            ("demo", "", "https://lens-d.docusign.net"),
+            ("Demo", GUID, "https://api-d.docusign.com"),
+        ] {
+            let settings = settings(&[
+                ("environment", environment),
+                ("organization_id", organization),
+            ])
+            .unwrap();
+            assert_eq!(settings.stream.monitor_url.to_string(), monitor);
+        }
+    }
+
+    #[test]
+    fn every_bad_value_is_refused_by_the_name_of_its_parameter_and_not_repeated() {
+        for (param, value) in [
+            ("environment", "s3cret"),
+            ("integration_key", "s3cret"),
+            ("integration_key", ""),
+            ("user_id", "s3cret@example.com"),
+            ("user_id", ""),
+            ("private_key", "s3cret"),
+            ("private_key", ""),
+            ("private_key_path", "/etc/hostname"),
+            ("organization_id", "s3cret"),
+            ("start_from", "yesterday"),
+            ("start_from", "2026/01/31"),
+            ("start_from", "2026-02-30"),
+            ("start_from", "31.01.2026"),
+            ("start_from", "-7d@d"),
+            ("start_from", "2026-11-24"),
+            ("start_from", "2026-11-23T10:00:01Z"),
+            ("start_from", "aa_1 aa_2"),
+            ("limit", "0"),
+            ("limit", "2001"),
+            ("limit", "-1"),
+            ("limit", "1.5"),
+            ("limit", "s3cret"),
+            ("proxy_url", "s3cret:3128"),
+            ("proxy_url", "socks5://127.0.0.1:1"),
+            ("proxy_url", "http://user:s3cret@127.0.0.1:1"),
+            ("ca_file", "relative.pem"),
+            ("ca_file", "/does/not/exist.pem"),
+            ("hec_url", "https://127.0.0.1:8088"),
+            ("hec_token", "s3cret"),
+            ("auth_url", "https://example.com"),
+            ("auth_url", "http://account.docusign.com"),
+            ("monitor_url", "https://lens.docusign.net.s3cret.com"),
+            ("admin_url", "s3cret"),
+        ] {
+            let error = settings(&[(param, value)]).unwrap_err();
+            let message = format!("{error:#}");
+            assert!(message.contains(param), "{param}={value}: {message}");
+            assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn the_first_position_is_a_date_a_time_or_a_cursor() {
+        for (text, expected) in [
+            ("2026-01-31", "2026-01-31T00:00:00Z"),
+            ("2026-01-31T08:30:00Z", "2026-01-31T08:30:00Z"),
+            ("2026-01-31T08:30:00.999+02:00", "2026-01-31T06:30:00Z"),
+            ("2026-01-31T08:30:00", "2026-01-31T08:30:00Z"),
+            ("2026-01-31T08:30Z", "2026-01-31T08:30:00Z"),
+            ("earliest", "2021-01-01T00:00:00Z"),
+            ("Earliest", "2021-01-01T00:00:00Z"),
+            (
+                "aa_637218935854425652_637218935412032088_12",
+                "aa_637218935854425652_637218935412032088_12",
+            ),
+        ] {
+            let start = start_from(Some(text), now()).unwrap();
+            assert_eq!(start.cursor(now()), expected);
+        }
+        let start = start_from(None, now()).unwrap();
+        assert_eq!(start.cursor(now()), "2026-11-16T10:00:00Z");
+    }
+
+    #[test]
+    fn the_key_comes_from_the_field_a_file_or_from_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("key.pem");
+        std::fs::write(&file, KEY).unwrap();
+        let path = file.to_str().unwrap();
+        let by_file = [("private_key", ""), ("private_key_path", path)];
+        assert!(matches!(settings(&by_file).unwrap().key, Key::Given(_)));
+        let moved = [("private_key", "******"), ("private_key_path", path)];
+        assert!(matches!(settings(&moved).unwrap().key, Key::Given(_)));
+        let both = [("private_key_path", path)];
+        assert!(settings(&both).is_err());
+        let masked = [("private_key", "******")];
+        assert!(matches!(settings(&masked).unwrap().key, Key::Masked));
+        std::fs::write(&file, "no key").unwrap();
+        let error = settings(&by_file).unwrap_err().to_string();
+        assert!(error.contains(path), "{error}");
+    }
+
+    #[test]
+    fn no_argument_has_a_name_that_splunk_reserves() {
+        let reserved = [
+            "host",
+            "index",
+            "source",
+            "sourcetype",
+            "disabled",
+            "interval",
+            "name",
+            "app",
+            "owner",
+            "sharing",
+            "queue",
+            "output_mode",
+            "output_field",
+            "persistentQueueSize",
+            "queueSize",
+            "start_by_shell",
+            "crcSalt",
+        ];
+        for argument in DS_MONITOR.arguments {
+            assert!(!reserved.contains(&argument.name), "{}", argument.name);
+        }
+    }
+}

@@ -1,0 +1,485 @@
+//! The XML event stream, and the only writer of the standard output.
+//!
+//! A thread of its own does the writing, so that a reader that does not read holds up nothing else: a signal, a
+//! closed pipe and the minute's warning are still noticed. How far the reader is, is known: bytes written minus
+//! what the pipe still holds. Where the output is not a pipe (a file, a socket, a terminal, Windows) a written
+//! byte counts as taken. Format: Splunk's manual "Modular inputs", "Set up streaming", XML mode.
+
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use crate::clock::{Clock, Timestamp};
+use crate::splunk::log::{Fields, Log};
+
+/// One record as Splunk indexes it. `<host>`, `<index>`, `<source>` and `<sourcetype>` are left to the stanza.
+pub struct Event<'a> {
+    /// The time of the event; without one Splunk takes the time of arrival.
+    pub time: Option<Timestamp>,
+    /// The text of the event, JSON.
+    pub data: &'a str,
+}
+
+/// Why events did not reach the reader. What was confirmed before stays confirmed.
+#[derive(Debug)]
+pub enum Undelivered {
+    /// Splunk asked the process to stop.
+    Stopped,
+    /// Nobody reads the standard output any more.
+    ReaderClosed,
+    /// The standard output refused the bytes.
+    Failed(io::Error),
+}
+
+impl fmt::Display for Undelivered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stopped => f.write_str("Splunk asked the input to stop"),
+            Self::ReaderClosed => f.write_str("nobody reads the standard output any more"),
+            Self::Failed(error) => write!(f, "could not write to the standard output: {error}"),
+        }
+    }
+}
+
+impl std::error::Error for Undelivered {}
+
+impl From<io::Error> for Undelivered {
+    fn from(error: io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::ReaderClosed,
+            _ => Self::Failed(error),
+        }
+    }
+}
+
+/// Bytes of one write. A pipe holds as much by default on Linux.
+const BUFFER_BYTES: usize = 64 * 1024;
+
+/// One buffer is filled, one is written, one is on its way.
+const BUFFERS: usize = 3;
+
+/// Upper bound of what one event adds to its data: the tags and the time.
+const ENVELOPE_BYTES: u64 = 96;
+
+/// How long a wait goes on without looking for a signal or a closed reader; a stop must take effect in 2 s.
+const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// How often a reader that does not read is mentioned.
+const STALL_WARNING: Duration = Duration::from_secs(60);
+
+/// Writes the event stream and knows how much of it has been read.
+pub struct EventWriter {
+    buffer: Vec<u8>,
+    spare: Vec<Vec<u8>>,
+    full: Sender<Vec<u8>>,
+    free: Receiver<io::Result<Vec<u8>>>,
+    written: Arc<AtomicU64>,
+    handed_over: u64,
+    opened: bool,
+    reader: Reader,
+    stall: Stall,
+    stop: Arc<AtomicBool>,
+    clock: Arc<dyn Clock>,
+    log: Log,
+}
+
+/// When the reader last took something.
+struct Stall {
+    taken: u64,
+    since: Duration,
+}
+
+impl EventWriter {
+    /// A writer to `out`, which `stop` ends.
+    #[must_use]
+    pub fn new(out: File, stop: Arc<AtomicBool>, clock: Arc<dyn Clock>, log: Log) -> Self {
+        let reader = Reader::of(&out);
+        let written = Arc::new(AtomicU64::new(0));
+        let (full, to_write) = channel::<Vec<u8>>();
+        let (give_back, free) = channel();
+        let counter = Arc::clone(&written);
+        std::thread::spawn(move || write_all(out, &to_write, &give_back, &counter));
+        Self {
+            buffer: Vec::with_capacity(BUFFER_BYTES),
+            spare: vec![Vec::new(); BUFFERS - 1],
+            full,
+            free,
+            written,
+            handed_over: 0,
+            opened: false,
+            reader,
+            stall: Stall {
+                taken: 0,
+                since: clock.elapsed(),
+            },
+            stop,
+            clock,
+            log,
+        }
+    }
+
+    /// Adds one event to the stream. Waits as long as the reader is behind.
+    ///
+    /// # Errors
+    /// The reader is gone, or Splunk asked to stop.
+    pub fn write(&mut self, event: &Event<'_>) -> Result<(), Undelivered> {
+        self.open();
+        self.buffer.extend_from_slice(b"<event unbroken=\"1\">");
+        if let Some(time) = event.time {
+            self.buffer.extend_from_slice(b"<time>");
+            time.append_to(&mut self.buffer);
+            self.buffer.extend_from_slice(b"</time>");
+        }
+        self.buffer.extend_from_slice(b"<data>");
+        append_data(&mut self.buffer, event.data);
+        self.buffer.extend_from_slice(b"</data><done/></event>\n");
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    /// Sends off what is still in the buffer. Afterwards [`EventWriter::position`] counts every event so far.
+    ///
+    /// # Errors
+    /// The reader is gone, or Splunk asked to stop.
+    pub fn flush(&mut self) -> Result<(), Undelivered> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.hand_over()
+    }
+
+    /// Completes the XML document.
+    ///
+    /// # Errors
+    /// The reader is gone, or Splunk asked to stop.
+    pub fn finish(mut self) -> Result<(), Undelivered> {
+        self.open();
+        self.buffer.extend_from_slice(b"</stream>\n");
+        self.flush()?;
+        // Not waiting for the reader: a pipe keeps what was written when the process ends.
+        while self.written.load(Ordering::Acquire) < self.handed_over {
+            self.wait(CHECK_INTERVAL)?;
+        }
+        Ok(())
+    }
+
+    /// Bytes of the stream so far, as far as they have been sent off.
+    #[must_use]
+    pub fn position(&self) -> u64 {
+        self.handed_over
+    }
+
+    /// How many bytes of the stream the reader has taken. Never too many; it can be a moment behind.
+    #[must_use]
+    pub fn taken(&self) -> u64 {
+        let written = self.written.load(Ordering::Acquire);
+        written.saturating_sub(self.reader.unread())
+    }
+
+    /// At most how many bytes `events` events with `data_bytes` bytes of data add, if nothing needs escaping.
+    #[must_use]
+    pub fn estimate(events: usize, data_bytes: usize) -> u64 {
+        data_bytes as u64 + events as u64 * ENVELOPE_BYTES
+    }
+
+    /// Bytes that may lie unread between the writer and the reader: what a pipe holds.
+    #[must_use]
+    pub fn pipe_bytes() -> u64 {
+        BUFFER_BYTES as u64
+    }
+
+    /// Looks after the reader: warns when it has taken nothing for a minute.
+    ///
+    /// # Errors
+    /// The reader is gone, or Splunk asked to stop.
+    pub fn check(&mut self) -> Result<(), Undelivered> {
+        while let Ok(returned) = self.free.try_recv() {
+            self.spare.push(returned?);
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Undelivered::Stopped);
+        }
+        if self.reader.is_closed() {
+            return Err(Undelivered::ReaderClosed);
+        }
+        let (taken, now) = (self.taken(), self.clock.elapsed());
+        if taken > self.stall.taken || taken == self.handed_over {
+            self.stall = Stall { taken, since: now };
+        } else if now.saturating_sub(self.stall.since) >= STALL_WARNING {
+            self.stall.since = now;
+            let fields = Fields::new()
+                .with("action", "wait_for_splunk")
+                .with("unread_bytes", self.handed_over - taken);
+            self.log.warn(
+                &fields,
+                "Splunk has read nothing for a minute; its queues may be full. The input waits and loses nothing.",
+            );
+        }
+        Ok(())
+    }
+
+    fn open(&mut self) {
+        if !self.opened {
+            self.opened = true;
+            self.buffer.extend_from_slice(b"<stream>\n");
+        }
+    }
+
+    fn hand_over(&mut self) -> Result<(), Undelivered> {
+        let next = loop {
+            self.check()?;
+            match self.spare.pop() {
+                Some(spare) => break spare,
+                None => self.wait(CHECK_INTERVAL)?,
+            }
+        };
+        let full = std::mem::replace(&mut self.buffer, next);
+        self.handed_over += full.len() as u64;
+        // The thread ends only after it has reported an error, which the next check finds.
+        let _ = self.full.send(full);
+        Ok(())
+    }
+
+    /// Waits for a buffer to come back, but not longer than `at_most`.
+    fn wait(&mut self, at_most: Duration) -> Result<(), Undelivered> {
+        match self.free.recv_timeout(at_most) {
+            Ok(returned) => self.spare.push(returned?),
+            Err(RecvTimeoutError::Timeout) => self.check()?,
+            Err(RecvTimeoutError::Disconnected) => return Err(Undelivered::ReaderClosed),
+        }
+        Ok(())
+    }
+}
+
+/// The writing thread: writes what comes and gives the emptied buffers back, until the first error.
+fn write_all(
+    mut out: File,
+    to_write: &Receiver<Vec<u8>>,
+    give_back: &Sender<io::Result<Vec<u8>>>,
+    written: &AtomicU64,
+) {
+    for mut buffer in to_write {
+        let result = out.write_all(&buffer).and_then(|()| out.flush());
+        if result.is_ok() {
+            written.fetch_add(buffer.len() as u64, Ordering::Release);
+        }
+        let failed = result.is_err();
+        buffer.clear();
+        if give_back.send(result.map(|()| buffer)).is_err() || failed {
+            return;
+        }
+    }
+}
+
+/// Appends JSON text as XML text: `& < >` escaped, line breaks between JSON tokens made spaces (inside JSON
+/// strings there are none), and the two characters that XML forbids but JSON allows made JSON escapes.
+fn append_data(out: &mut Vec<u8>, data: &str) {
+    let bytes = data.as_bytes();
+    let mut copied = 0;
+    for (at, byte) in bytes.iter().enumerate() {
+        let (replacement, length): (&[u8], usize) = match byte {
+            b'&' => (b"&amp;", 1),
+            b'<' => (b"&lt;", 1),
+            b'>' => (b"&gt;", 1),
+            b'\n' | b'\r' => (b" ", 1),
+            0xEF => match bytes.get(at..at + 3) {
+                Some([0xEF, 0xBF, 0xBE]) => (b"\\ufffe", 3),
+                Some([0xEF, 0xBF, 0xBF]) => (b"\\uffff", 3),
+                _ => continue,
+            },
+            _ => continue,
+        };
+        out.extend_from_slice(bytes.get(copied..at).unwrap_or_default());
+        out.extend_from_slice(replacement);
+        copied = at + length;
+    }
+    out.extend_from_slice(bytes.get(copied..).unwrap_or_default());
+}
+
+/// The other end of the standard output.
+enum Reader {
+    /// A pipe: the kernel says how much it still holds and whether anybody has it open for reading.
+    #[cfg(unix)]
+    Pipe(std::os::fd::OwnedFd),
+    /// Anything else: there is nobody to ask.
+    Unknown,
+}
+
+impl Reader {
+    #[cfg(unix)]
+    fn of(out: &File) -> Self {
+        use std::os::fd::AsFd;
+        use std::os::unix::fs::FileTypeExt;
+        let is_pipe = out
+            .metadata()
+            .is_ok_and(|metadata| metadata.file_type().is_fifo());
+        match out.as_fd().try_clone_to_owned() {
+            Ok(descriptor) if is_pipe => Self::Pipe(descriptor),
+            _ => Self::Unknown,
+        }
+    }
+
+    #[cfg(not(unix))]
+    fn of(_: &File) -> Self {
+        Self::Unknown
+    }
+
+    /// Bytes in the pipe. Should the kernel ever refuse to say, everything counts as unread, and nothing as taken.
+    fn unread(&self) -> u64 {
+        match self {
+            #[cfg(unix)]
+            Self::Pipe(pipe) => rustix::io::ioctl_fionread(pipe).unwrap_or(u64::MAX),
+            Self::Unknown => 0,
+        }
+    }
+
+    fn is_closed(&self) -> bool {
+        match self {
+            #[cfg(unix)]
+            Self::Pipe(pipe) => {
+                use rustix::event::{PollFd, PollFlags, Timespec, poll};
+                let mut look = [PollFd::new(pipe, PollFlags::empty())];
+                let at_once = Timespec {
+                    tv_sec: 0,
+                    tv_nsec: 0,
+                };
+                let _ = poll(&mut look, Some(&at_once));
+                let [seen] = look;
+                seen.revents().contains(PollFlags::ERR)
+            }
+            Self::Unknown => false,
+        }
+    }
+}
+
+/// The process's standard output, without the line buffering of the standard library.
+///
+/// # Errors
+/// There is no standard output.
+pub fn standard_output() -> io::Result<File> {
+    #[cfg(unix)]
+    {
+        use std::os::fd::AsFd;
+        Ok(File::from(io::stdout().as_fd().try_clone_to_owned()?))
+    }
+    #[cfg(windows)]
+    {
+        use std::os::windows::io::AsHandle;
+        Ok(File::from(io::stdout().as_handle().try_clone_to_owned()?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::{Event, EventWriter, Undelivered, append_data};
+    use crate::clock::{SystemClock, Timestamp};
+    use crate::splunk::log::Log;
+
+    fn data(text: &str) -> String {
+        let mut out = Vec::new();
+        append_data(&mut out, text);
+        String::from_utf8(out).unwrap()
+    }
+
+    #[test]
+    fn only_what_xml_or_splunk_would_misread_is_changed() {
+        for (json, expected) in [
+            (r#"{"a":"b"}"#, r#"{"a":"b"}"#),
+            (r#"{"a":"x<y>&z"}"#, r#"{"a":"x&lt;y&gt;&amp;z"}"#),
+            ("{\r\n\t\"a\": 1\n}", "{  \t\"a\": 1 }"),
+            (
+                "\"\u{FFFE}é\u{FFFF}\u{FFFD}\u{F000}\"",
+                "\"\\ufffeé\\uffff\u{FFFD}\u{F000}\"",
+            ),
+            ("\"]]>\"", "\"]]&gt;\""),
+            (r#""\u0001\n""#, r#""\u0001\n""#),
+            ("", ""),
+        ] {
+            assert_eq!(data(json), expected);
+        }
+    }
+
+    struct Pipe {
+        reader: std::io::PipeReader,
+        writer: EventWriter,
+        stop: Arc<AtomicBool>,
+    }
+
+    fn pipe() -> Pipe {
+        let (reader, out) = std::io::pipe().unwrap();
+        let out = std::fs::File::from(std::os::fd::OwnedFd::from(out));
+        let stop = Arc::new(AtomicBool::new(false));
+        let log = Log::new(Box::new(std::io::sink()));
+        let writer = EventWriter::new(out, Arc::clone(&stop), Arc::new(SystemClock::new()), log);
+        Pipe {
+            reader,
+            writer,
+            stop,
+        }
+    }
+
+    fn event(data: &str) -> Event<'_> {
+        Event {
+            time: Timestamp::parse("2020-04-07T18:23:02.50Z"),
+            data,
+        }
+    }
+
+    #[test]
+    fn a_byte_counts_as_taken_when_it_has_left_the_pipe() {
+        let mut pipe = pipe();
+        pipe.writer.write(&event("{}")).unwrap();
+        pipe.writer.flush().unwrap();
+        let end = usize::try_from(pipe.writer.position()).unwrap();
+        assert_eq!(pipe.writer.taken(), 0);
+        let mut read = vec![0; end];
+        pipe.reader.read_exact(&mut read[..end - 1]).unwrap();
+        while pipe.writer.taken() < end as u64 - 1 {
+            std::thread::yield_now();
+        }
+        assert_eq!(pipe.writer.taken(), end as u64 - 1);
+        pipe.reader.read_exact(&mut read[end - 1..]).unwrap();
+        assert_eq!(pipe.writer.taken(), end as u64);
+        pipe.writer.finish().unwrap();
+        let mut rest = String::new();
+        pipe.reader.read_to_string(&mut rest).unwrap();
+        assert_eq!(
+            String::from_utf8(read).unwrap() + &rest,
+            "<stream>\n<event unbroken=\"1\"><time>1586283782.50</time><data>{}</data><done/></event>\n</stream>\n"
+        );
+    }
+
+    #[test]
+    fn a_closed_reader_is_noticed_even_when_nothing_is_being_written() {
+        let mut pipe = pipe();
+        pipe.writer.write(&event("{}")).unwrap();
+        pipe.writer.flush().unwrap();
+        drop(pipe.reader);
+        assert!(matches!(
+            pipe.writer.check(),
+            Err(Undelivered::ReaderClosed)
+        ));
+        assert_eq!(pipe.writer.taken(), 0);
+    }
+
+    #[test]
+    fn a_stop_ends_the_wait_for_a_reader_that_does_not_read() {
+        let mut pipe = pipe();
+        let big = "x".repeat(1 << 20);
+        pipe.stop.store(true, Ordering::Relaxed);
+        assert!(matches!(
+            pipe.writer.write(&event(&big)),
+            Err(Undelivered::Stopped)
+        ));
+    }
+}

@@ -1,0 +1,228 @@
+//! Splunk's side: the modular input protocol in Splunk's own words. Nothing here knows what the data is.
+//!
+//! Format: Splunk's manual "Modular inputs" (help.splunk.com, Developing views and apps for Splunk Web).
+
+pub mod checkpoint;
+pub mod event;
+pub mod input_definition;
+pub mod log;
+pub mod scheme;
+
+use std::io::{IsTerminal, Read, Write};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, Result, bail};
+use quick_xml::escape::escape;
+
+use crate::clock::{Clock, SystemClock};
+use event::EventWriter;
+use input_definition::InputDefinition;
+use log::{Failure, Fields, Level, Log, sentence};
+use scheme::Scheme;
+
+/// A kind of input. [`main`] speaks the protocol and calls these.
+pub trait ModularInput {
+    /// What splunkd learns about the kind.
+    fn scheme(&self) -> &'static Scheme;
+
+    /// Checks the arguments of an input before Splunk saves them.
+    ///
+    /// # Errors
+    /// The message that Splunk Web shows to the administrator.
+    fn validate(&self, definition: &InputDefinition, session: &Session) -> Result<()>;
+
+    /// Makes one run of one input.
+    ///
+    /// # Errors
+    /// The one problem that ends the run; it is logged here and nowhere else.
+    fn run(&self, definition: InputDefinition, session: &Session) -> Result<()>;
+}
+
+/// What a run has from its process: the clock, the log and the way out.
+pub struct Session {
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The standard error.
+    pub log: Log,
+    /// Set when Splunk asks the process to stop.
+    pub stop: Arc<AtomicBool>,
+}
+
+impl Session {
+    /// The event stream on the standard output. Asked for once, by the run.
+    ///
+    /// # Errors
+    /// The process has no standard output.
+    pub fn event_writer(&self) -> Result<EventWriter> {
+        let out = event::standard_output().context("could not open the standard output")?;
+        Ok(EventWriter::new(
+            out,
+            Arc::clone(&self.stop),
+            Arc::clone(&self.clock),
+            self.log.clone(),
+        ))
+    }
+}
+
+/// What the process is asked to do.
+enum Mode {
+    Scheme,
+    ValidateArguments,
+    Run,
+    Help,
+    Version,
+}
+
+impl Mode {
+    fn of(mut arguments: impl Iterator<Item = String>, stdin_is_terminal: bool) -> Result<Self> {
+        let mode = match arguments.next().as_deref() {
+            None if stdin_is_terminal => Self::Help,
+            None => Self::Run,
+            Some("--scheme") => Self::Scheme,
+            Some("--validate-arguments") => Self::ValidateArguments,
+            Some("--help" | "-h" | "help") => Self::Help,
+            Some("--version" | "-V") => Self::Version,
+            Some(other) => bail!("the argument {other} is unknown; --help lists those that exist"),
+        };
+        if let Some(extra) = arguments.next() {
+            bail!("the argument {extra} is one too many; --help lists those that exist");
+        }
+        Ok(mode)
+    }
+}
+
+/// The whole program: reads the mode from the arguments, does it, and reports a failure once.
+pub fn main(input: &dyn ModularInput) -> ExitCode {
+    let log = Log::new(Box::new(std::io::stderr()));
+    report_panics(log.clone());
+    let session = Session {
+        clock: Arc::new(SystemClock::new()),
+        log,
+        stop: Arc::new(AtomicBool::new(false)),
+    };
+    match dispatch(input, &session) {
+        Ok(code) => code,
+        Err(error) => {
+            report(&session.log, &error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(input: &dyn ModularInput, session: &Session) -> Result<ExitCode> {
+    let stdin = std::io::stdin();
+    let mode = Mode::of(std::env::args().skip(1), stdin.is_terminal())?;
+    let scheme = input.scheme();
+    match mode {
+        Mode::Scheme => print(&scheme.xml()),
+        Mode::Help => print(&help(scheme)),
+        Mode::Version => print(&format!("{} {}\n", scheme.kind, env!("CARGO_PKG_VERSION"))),
+        Mode::ValidateArguments => validate(input, session, stdin.lock()),
+        Mode::Run => {
+            let definition = InputDefinition::read_run(scheme.kind, stdin.lock())?;
+            stop_on_signals(&session.stop)?;
+            let name = format!("{}://{}", scheme.kind, definition.stanza.name);
+            input
+                .run(definition, session)
+                .map_err(|error| name_input(&name, error))?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// External validation answers on the standard output, with the message for the form in Splunk Web.
+fn validate(input: &dyn ModularInput, session: &Session, stdin: impl Read) -> Result<ExitCode> {
+    let checked = InputDefinition::read_validation(stdin)
+        .and_then(|definition| input.validate(&definition, session));
+    let Err(error) = checked else {
+        return Ok(ExitCode::SUCCESS);
+    };
+    let message = sentence(&format!("{error:#}"));
+    print(&format!(
+        "<error><message>{}</message></error>\n",
+        escape(&message)
+    ))?;
+    Ok(ExitCode::FAILURE)
+}
+
+/// Puts the input's name in front of the fields of a failure.
+fn name_input(input: &str, error: anyhow::Error) -> anyhow::Error {
+    let named = Fields::new().with("input", input);
+    match error.downcast::<Failure>() {
+        Ok(failure) => Failure {
+            fields: named.and(&failure.fields),
+            ..failure
+        }
+        .into(),
+        Err(error) => Failure {
+            level: Level::Error,
+            fields: named,
+            sentence: format!("{error:#}"),
+        }
+        .into(),
+    }
+}
+
+fn report(log: &Log, error: &anyhow::Error) {
+    match error.downcast_ref::<Failure>() {
+        Some(failure) => log.write(failure.level, &failure.fields, &failure.sentence),
+        None => log.write(Level::Error, &Fields::new(), &format!("{error:#}")),
+    }
+}
+
+/// Answers that are not events: the scheme, a validation message, the help.
+fn print(text: &str) -> Result<ExitCode> {
+    event::standard_output()
+        .and_then(|mut out| out.write_all(text.as_bytes()))
+        .context("could not write to the standard output")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn help(scheme: &Scheme) -> String {
+    let kind = scheme.kind;
+    format!(
+        "{kind} {}: {}\n\n\
+         This program is a Splunk modular input. Splunk starts it, writes its configuration as XML on the\n\
+         standard input and reads events as XML from the standard output; started by hand it has nothing to do.\n\n\
+         To use it   install the app in Splunk, then Settings > Data inputs > {}\n\
+         To try it   splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind}\n\n  \
+         {kind}                       one run, configuration on the standard input\n  \
+         {kind} --scheme              describe the input to Splunk\n  \
+         {kind} --validate-arguments  check arguments, which come on the standard input\n  \
+         {kind} --version\n",
+        env!("CARGO_PKG_VERSION"),
+        scheme.description,
+        scheme.title,
+    )
+}
+
+/// SIGTERM is how splunkd stops an input, SIGINT how a person does.
+fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
+    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+        signal_hook::flag::register(signal, Arc::clone(stop))
+            .context("could not watch for the signal to stop")?;
+    }
+    Ok(())
+}
+
+/// A panic in any thread becomes one FATAL line and the end of the process. Only the place is told: the message
+/// of a panic can hold data.
+fn report_panics(log: Log) {
+    std::panic::set_hook(Box::new(move |panic| {
+        let fields = Fields::new()
+            .with("action", "panic")
+            .with_some("location", panic.location());
+        log.write(
+            Level::Fatal,
+            &fields,
+            "This is a defect of the program: please report it with this line. The next run goes on from the saved position.",
+        );
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "a thread that panicked must not leave the others running"
+        )]
+        std::process::exit(1);
+    }));
+}
