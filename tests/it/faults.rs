@@ -1,0 +1,151 @@
+use tempfile::tempdir;
+
+use crate::ds_monitor;
+use crate::support::docusign::{Docusign, sample_records};
+use crate::support::http::Reply;
+use crate::support::input::Input;
+
+/// One page goes wrong in one way; the run must deliver everything once all the same.
+#[test]
+fn each_fault_of_docusigns_alone_costs_nothing() {
+    type Spoil = fn(Reply) -> Reply;
+    let faults: [(&str, Spoil); 16] = [
+        ("500", |_| Reply::json(500, "{}").header("Retry-After", "0")),
+        ("503 HTML", |_| {
+            Reply::text(503, "text/html", "<html>maintenance</html>").header("Retry-After", "0")
+        }),
+        ("429", |_| Reply::json(429, "{}").header("Retry-After", "0")),
+        ("429 with a reset time", |_| {
+            Reply::json(429, "").header("X-RateLimit-Reset", "1600000000")
+        }),
+        ("444", |_| {
+            Reply::text(444, "text/plain", "").header("Retry-After", "0")
+        }),
+        ("408", |_| {
+            Reply::text(408, "text/plain", "").header("Retry-After", "0")
+        }),
+        ("400 hourly limit", |_| {
+            Reply::json(
+                400,
+                r#"{"errorCode":"HOURLY_APIINVOCATION_LIMIT_EXCEEDED","message":"x"}"#,
+            )
+            .header("Retry-After", "0")
+        }),
+        ("a gateway's page", |_| {
+            Reply::text(200, "text/html", "<html>log in</html>")
+        }),
+        ("an empty body", |_| {
+            Reply::text(200, "application/json", "")
+        }),
+        ("a cut body", |page| page.cut_after(1000)),
+        ("a cut body of unknown length", |page| {
+            page.chunked().cut_after(1000)
+        }),
+        ("a body longer than announced", |page| {
+            page.wrong_length(1000)
+        }),
+        ("a reset", |_| Reply::reset()),
+        ("records without a cursor", |_| {
+            Reply::json(200, r#"{"data":[{"a":1}],"endCursor":null}"#)
+        }),
+        ("another shape", |_| {
+            Reply::json(200, r#"{"data":{"a":1},"endCursor":"c"}"#)
+        }),
+        ("no UTF-8", |_| {
+            Reply::text(
+                200,
+                "application/json",
+                b"{\"endCursor\":\"\xff\"}".to_vec(),
+            )
+        }),
+    ];
+    let records = sample_records(0..320);
+    std::thread::scope(|scope| {
+        for (name, spoil) in faults {
+            let records = &records;
+            scope.spawn(move || {
+                let docusign = Docusign::new().records(records.clone()).page_size(160);
+                docusign.spoil(2, spoil);
+                let folder = tempdir().unwrap();
+                let run = Input::for_docusign("prod", &docusign, folder.path()).run(ds_monitor());
+                run.assert_exit(0);
+                let data: Vec<_> = run.events().into_iter().map(|event| event.data).collect();
+                assert!(data == *records, "{name}: {}", run.report());
+                let lines = run.log_lines();
+                let warnings = lines.iter().filter(|line| line.level == "WARN");
+                assert_eq!(warnings.count(), 1, "{name}: {}", run.report());
+            });
+        }
+    });
+}
+
+#[test]
+fn a_refusal_ends_the_run_at_once_with_what_to_do() {
+    for (status, body, expected) in [
+        (400, r#"{"errorCode":"INVALID_CURSOR"}"#, "start_from"),
+        (403, "", "Security Reports Administrator"),
+        (
+            403,
+            r#"{"error": "Organization does not have Monitor entitlement"}"#,
+            "does not have Monitor entitlement",
+        ),
+        (404, "<html></html>", "monitor_url"),
+    ] {
+        let reply = Reply::text(status, "application/json", body)
+            .header("X-DocuSign-TraceToken", "trace-1");
+        let docusign = Docusign::new().fault(1, reply);
+        let folder = tempdir().unwrap();
+        let run = Input::for_docusign("prod", &docusign, folder.path()).run(ds_monitor());
+        run.assert_exit(1);
+        let lines = run.log_lines();
+        let last = lines.last().unwrap();
+        assert_eq!(last.level, "ERROR");
+        assert_eq!(last.field("status"), status.to_string());
+        assert_eq!(last.field("trace_token"), "trace-1");
+        assert!(last.sentence.contains(expected), "{}", last.raw);
+        assert_eq!(docusign.stream_cursors().len(), 1);
+    }
+}
+
+#[test]
+fn what_goes_on_failing_ends_the_run_after_what_came_before_is_saved() {
+    let records = sample_records(0..300);
+    let docusign = Docusign::new().records(records.clone()).page_size(150);
+    for nth in 2..20 {
+        docusign.fault(nth, Reply::json(503, "{}").header("Retry-After", "0"));
+    }
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path());
+    let run = input.run(ds_monitor());
+    run.assert_exit(1);
+    assert_eq!(run.events().len(), 150);
+    let lines = run.log_lines();
+    let warnings = lines.iter().filter(|line| line.level == "WARN");
+    assert_eq!(warnings.count(), 5);
+    assert_eq!(lines.last().unwrap().level, "ERROR");
+    assert_eq!(docusign.stream_cursors().len(), 1 + 6);
+
+    for nth in 8..20 {
+        docusign.spoil(nth, |page| page);
+    }
+    let run = input.run(ds_monitor());
+    run.assert_exit(0);
+    let data: Vec<_> = run.events().into_iter().map(|event| event.data).collect();
+    assert_eq!(data, records[150..]);
+}
+
+#[test]
+fn a_docusign_that_is_not_there_is_named() {
+    let docusign = Docusign::new();
+    let folder = tempdir().unwrap();
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", nobody.local_addr().unwrap());
+    drop(nobody);
+    let run = Input::for_docusign("prod", &docusign, folder.path())
+        .param("auth_url", address)
+        .run(ds_monitor());
+    run.assert_exit(1);
+    let lines = run.log_lines();
+    let last = lines.last().unwrap();
+    assert!(last.sentence.contains("cannot be reached"), "{}", last.raw);
+}

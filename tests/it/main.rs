@@ -1,0 +1,37 @@
+//! The integration tests: real binaries, driven through pipes as splunkd would, against scripted stand-ins.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking"
+)]
+
+mod support;
+
+/// `--scheme`, `--help` and the other ways to be started.
+mod introspection;
+
+/// `--validate-arguments`.
+mod validation;
+
+/// A run: what arrives in Splunk, byte for byte.
+mod execution;
+
+/// Tokens, keys and what Docusign says when they do not fit.
+mod authentication;
+
+/// What Docusign does wrong, and which of it ends a run.
+mod faults;
+
+/// Where a run goes on: checkpoints, locks, readers that stop, signals.
+mod resuming;
+
+/// The files that Splunk reads say what the code says, and the modules keep to their import table.
+mod tidy;
+
+use std::path::Path;
+
+/// The binary under test.
+fn ds_monitor() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ds_monitor"))
+}

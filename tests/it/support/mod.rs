@@ -1,0 +1,21 @@
+//! Scripted stand-ins for the two outside worlds, and a runner for the real binaries.
+//!
+//! [`docusign`] and [`splunkd`] answer on loopback through the small server of [`http`], which can also fail in
+//! the ways a network does; [`input`] starts a binary the way splunkd does and reads back what it wrote. The
+//! integration tests, the demo in `examples/` and the benchmarks share these files, so that all three tell the
+//! same story about Docusign and Splunk.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::disallowed_methods,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "each user of the stand-ins needs a part of them, and a test fails by panicking"
+)]
+
+pub mod docusign;
+pub mod http;
+pub mod input;
+pub mod splunkd;

@@ -1,0 +1,112 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ds_monitor::settings::DS_MONITOR;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+#[test]
+fn the_spec_file_is_the_declaration_of_the_arguments() {
+    let spec = DS_MONITOR.spec();
+    assert!(
+        read("README/inputs.conf.spec") == spec,
+        "README/inputs.conf.spec must read:\n{spec}"
+    );
+}
+
+#[test]
+fn every_default_in_the_conf_file_is_that_of_an_argument_or_of_splunk() {
+    let conf = read("default/inputs.conf");
+    let splunk = ["disabled", "interval", "sourcetype", "start_by_shell"];
+    for line in conf.lines() {
+        let Some((key, value)) = line.split_once(" = ") else {
+            continue;
+        };
+        if line.starts_with('#') || splunk.contains(&key) {
+            continue;
+        }
+        let argument = DS_MONITOR
+            .arguments
+            .iter()
+            .find(|argument| argument.name == key)
+            .unwrap_or_else(|| panic!("{key} is no argument"));
+        assert_eq!(argument.default, value, "{key}");
+    }
+}
+
+/// The import table of `src/lib.rs`: what each part may use of the crate.
+#[test]
+fn the_modules_keep_to_their_import_table() {
+    let base = ["clock", "durable", "secret"];
+    let table = [
+        ("clock.rs", vec![]),
+        ("durable.rs", vec![]),
+        ("secret.rs", vec![]),
+        ("splunk", [&base[..], &["splunk"]].concat()),
+        ("docusign", [&base[..], &["docusign"]].concat()),
+        ("settings.rs", [&base[..], &["splunk", "docusign"]].concat()),
+        (
+            "monitor.rs",
+            [&base[..], &["splunk", "docusign", "settings"]].concat(),
+        ),
+    ];
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    for path in files {
+        let name = path.strip_prefix(root().join("src")).unwrap();
+        if name.starts_with("bin") || name == Path::new("lib.rs") {
+            continue;
+        }
+        let (_, allowed) = table
+            .iter()
+            .find(|(part, _)| name.starts_with(part))
+            .unwrap_or_else(|| panic!("{} is not in the import table", name.display()));
+        let text = fs::read_to_string(&path).unwrap();
+        for used in text.split("crate::").skip(1) {
+            let module: String = used
+                .chars()
+                .take_while(|c| c.is_alphanumeric() || *c == '_')
+                .collect();
+            assert!(
+                allowed.contains(&module.as_str()),
+                "{} uses {module}",
+                name.display()
+            );
+        }
+    }
+}
+
+#[test]
+fn every_file_opens_with_what_it_promises() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    for path in files {
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.starts_with("//! "), "{}", path.display());
+    }
+}
+
+#[test]
+fn the_version_stands_in_one_place() {
+    for path in ["default/app.conf", "app.manifest"] {
+        assert!(read(path).contains("@VERSION@"), "{path}");
+        assert!(!read(path).contains(env!("CARGO_PKG_VERSION")), "{path}");
+    }
+}
