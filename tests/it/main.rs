@@ -1,6 +1,7 @@
 //! The integration tests: real binaries, driven through pipes as splunkd would, against scripted stand-ins.
 
 #![expect(
+    clippy::panic,
     clippy::unwrap_used,
     clippy::indexing_slicing,
     reason = "a test fails by panicking"
