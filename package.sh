@@ -42,6 +42,11 @@ mapfile -t schemes < <(sed -n 's|^\[\(.*\)://.*|\1|p' README/inputs.conf.spec | 
 [ "${schemes[*]}" = "${binaries[*]}" ] ||
   die "README/inputs.conf.spec has the schemes (${schemes[*]}), src/bin has the programs (${binaries[*]})"
 
+# What is shipped beside the programs; a missing part is found now, not after minutes of building.
+parts=(default README metadata static app.manifest README.md LICENSE)
+[ ! -d lookups ] || parts+=(lookups)
+ls -d "${parts[@]}" >/dev/null
+
 # pkgid ends in @VERSION or #VERSION, whichever path the checkout has.
 version=$(cargo pkgid --locked)
 version=${version##*[#@]}
@@ -83,8 +88,6 @@ stage=$out/stage/$app
 rm -rf "$out/stage"
 mkdir -p "$stage/bin"
 cp "${binaries[@]/#/$built/}" "$stage/bin/"
-parts=(default README metadata static app.manifest README.md LICENSE)
-[ ! -d lookups ] || parts+=(lookups)
 find "${parts[@]}" -type f ! -path '*/.*' ! -name '*~' ! -name '*.bak' ! -name '*.orig' ! -name '*.rej' -print0 |
   xargs -0 cp --parents -t "$stage"
 sed -i "s/@VERSION@/$version/g" "$stage"/default/*.conf "$stage/app.manifest"

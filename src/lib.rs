@@ -12,10 +12,12 @@
 //! | module | may use | holds |
 //! |---|---|---|
 //! | [`monitor`] | all below | the input `ds_monitor`: a record becomes an event, a cursor a checkpoint |
+//! | [`diagnosis`] | `position` and below | what an administrator sees: the test on saving, `check`, `show`, `reset` |
+//! | [`position`] | `settings` and below | where an input stands in the stream, and where its next run begins |
 //! | [`settings`] | `splunk`, `docusign` and below | the declaration of every argument; text becomes checked settings |
-//! | [`splunk`] | the three below | the modular input protocol: scheme, configuration, events, log, checkpoint |
-//! | [`docusign`] | the three below | JWT Grant and the Monitor API: hosts, tokens, pages, retries |
-//! | [`clock`], [`durable`], [`secret`] | nothing here | time, files that survive a crash, texts that are not shown |
+//! | [`splunk`] | the four below | the modular input protocol: scheme, configuration, events, log, checkpoint |
+//! | [`docusign`] | the four below | JWT Grant and the Monitor API: hosts, tokens, pages, retries |
+//! | [`clock`], [`durable`], [`http`], [`secret`] | nothing here | time, files that survive a crash, bounded answers, texts that are not shown |
 //!
 //! `splunk` and `docusign` never use each other; a test holds the table to that.
 //!
@@ -24,9 +26,12 @@
 //! it.
 
 pub mod clock;
+pub mod diagnosis;
 pub mod docusign;
 pub mod durable;
+pub mod http;
 pub mod monitor;
+pub mod position;
 pub mod secret;
 pub mod settings;
 pub mod splunk;

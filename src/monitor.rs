@@ -11,24 +11,23 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
-use chrono::TimeDelta;
-use serde::{Deserialize, Serialize};
+use anyhow::{Context, Result, anyhow};
 
 use crate::clock::Clock;
+use crate::diagnosis;
 use crate::docusign::client::{ApiError, Client, OnRetry, RetryNotice};
-use crate::docusign::jwt_grant::{JwtGrant, PrivateKey};
+use crate::docusign::jwt_grant::JwtGrant;
 use crate::docusign::monitor_api::{End, MonitorApi, Page, Record, Stream};
-use crate::settings::{DS_MONITOR, Key, Settings, StartFrom, iso};
-use crate::splunk::checkpoint::{CheckpointStore, Loaded, Saved};
+use crate::position::{Position, State, resume};
+use crate::settings::{DS_MONITOR, Settings, private_key, require_unmasked};
+use crate::splunk::checkpoint::CheckpointStore;
+use crate::splunk::credentials::{self, Secrets};
 use crate::splunk::event::{Event, EventWriter, Undelivered};
-use crate::splunk::input_definition::InputDefinition;
+use crate::splunk::input_definition::{InputDefinition, Stanza};
 use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::rest::Rest;
 use crate::splunk::scheme::Scheme;
-use crate::splunk::{ModularInput, Session};
-
-/// How far a run steps back when the generation of the endpoint has changed.
-const GENERATION_OVERLAP: TimeDelta = TimeDelta::hours(1);
+use crate::splunk::{Command, ModularInput, Session};
 
 /// How long a wait for the next page goes on before the pipe is looked at again.
 const PAGE_TICK: Duration = Duration::from_millis(10);
@@ -44,16 +43,35 @@ impl ModularInput for DsMonitor {
         &DS_MONITOR
     }
 
-    fn validate(&self, definition: &InputDefinition, session: &Session) -> Result<()> {
-        Settings::of(&definition.stanza, session.clock.now()).map(|_| ())
+    fn validate(&self, definition: InputDefinition, session: &Session) -> Result<()> {
+        diagnosis::validate(definition, session)
     }
 
-    fn run(&self, definition: InputDefinition, session: &Session) -> Result<()> {
-        let input = format!("{}://{}", DS_MONITOR.kind, definition.stanza.name);
+    fn commands(&self) -> &'static [Command] {
+        diagnosis::COMMANDS
+    }
+
+    fn command(
+        &self,
+        name: &str,
+        arguments: &[String],
+        definition: InputDefinition,
+        session: &Session,
+    ) -> Result<bool> {
+        diagnosis::command(name, arguments, definition, session)
+    }
+
+    fn run(&self, mut definition: InputDefinition, session: &Session) -> Result<()> {
+        let input = DS_MONITOR.input(&definition.stanza.name);
         let log = session.log.for_input(&input);
-        let settings = Settings::of(&definition.stanza, session.clock.now())
+        let rest = Rest::new(&definition);
+        let pasted = credentials::pasted(&DS_MONITOR, &definition.stanza);
+        fill_in_secrets(&rest, &mut definition.stanza)
             .map_err(|error| failure("configure", &error))?;
-        let key = private_key(&settings.key, &definition.stanza.name)?;
+        let stanza = &definition.stanza;
+        let settings = Settings::of(stanza, session.clock.now())
+            .map_err(|error| failure("configure", &error))?;
+        let key = private_key(stanza).map_err(|error| failure("configure", &error))?;
 
         let Some(store) = CheckpointStore::try_open(&definition.checkpoint_dir, &input)
             .map_err(|error| failure("load_checkpoint", &error))?
@@ -65,6 +83,8 @@ impl ModularInput for DsMonitor {
             );
             return Ok(());
         };
+        secure(pasted, &rest, stanza, &log);
+        warn_of_cluster(&rest, &log);
         let position = resume(&store, &settings, &log, &*session.clock)
             .map_err(|error| failure("load_checkpoint", &error))?;
 
@@ -130,176 +150,6 @@ fn event(record: Record<'_>) -> Event<'_> {
         time: record.timestamp,
         data: record.json,
     }
-}
-
-/// Where a stanza stands in Docusign's stream: what its checkpoint holds.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Position {
-    /// Everything before this cursor of Docusign's has been read by Splunk.
-    cursor: String,
-    /// The cursor that was sent for the last page that held records.
-    cursor_before_last_records: String,
-    /// Open while a run is sending records: a run that finds it open was preceded by one that was cut off.
-    state: State,
-    /// Whose stream the cursor belongs to.
-    identity: Identity,
-    /// The service user of the last run.
-    user_id: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum State {
-    Open,
-    Closed,
-}
-
-/// What makes a cursor meaningless elsewhere.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Identity {
-    environment: String,
-    host: String,
-    generation: String,
-    organization_id: Option<String>,
-}
-
-impl Position {
-    fn first(cursor: String, settings: &Settings) -> Self {
-        Self {
-            cursor_before_last_records: cursor.clone(),
-            cursor,
-            state: State::Closed,
-            identity: Identity::of(settings),
-            user_id: settings.identity.user_id.clone(),
-        }
-    }
-
-    /// The cursor that a run begins with.
-    fn start(&self) -> &str {
-        match self.state {
-            State::Open => &self.cursor_before_last_records,
-            State::Closed => &self.cursor,
-        }
-    }
-}
-
-impl Identity {
-    fn of(settings: &Settings) -> Self {
-        Self {
-            environment: settings.environment.name().to_owned(),
-            host: settings.stream.monitor_url.host().to_owned(),
-            generation: settings.stream.generation().name().to_owned(),
-            organization_id: settings.stream.organization_id.clone(),
-        }
-    }
-}
-
-/// Finds the position to go on from, or saves the first one, before anything is asked of Docusign.
-fn resume(
-    store: &CheckpointStore,
-    settings: &Settings,
-    log: &Log,
-    clock: &dyn Clock,
-) -> Result<Position> {
-    let action = |action| Fields::new().with("action", action);
-    let saved = match store.load::<Position>()? {
-        Loaded::None => {
-            let position = Position::first(settings.start_from.cursor(clock.now()), settings);
-            store.save(&position, clock.now())?;
-            let fields = action("first_run").with("cursor", &position.cursor);
-            log.info(&fields, "No position is saved yet; collecting begins here.");
-            return Ok(position);
-        }
-        Loaded::Newest(saved) => saved,
-        Loaded::Previous(saved, problem) => {
-            let fields = action("load_checkpoint").with("cursor", saved.checkpoint.start());
-            let sentence = format!(
-                "{problem}. The copy of the checkpoint before is used; some records may come twice"
-            );
-            log.warn(&fields, &sentence);
-            saved
-        }
-    };
-    let mut position = adopt(saved, store, settings, log)?;
-    if settings.start_from != StartFrom::SevenDaysAgo {
-        log.info(
-            &action("ignore_start_from").with("cursor", position.start()),
-            "A position is saved, so start_from is ignored.",
-        );
-    }
-    if position.state == State::Open {
-        let fields = action("resume_after_cut_off")
-            .with("cursor", position.start())
-            .with("cursor_saved", &position.cursor);
-        log.info(
-            &fields,
-            "The run before was cut off. This one begins before its last page that held records, which may come twice.",
-        );
-        position
-            .cursor
-            .clone_from(&position.cursor_before_last_records);
-    }
-    Ok(position)
-}
-
-/// Checks that a saved position belongs to what the settings say.
-fn adopt(
-    saved: Saved<Position>,
-    store: &CheckpointStore,
-    settings: &Settings,
-    log: &Log,
-) -> Result<Position> {
-    let Saved { at, checkpoint } = saved;
-    let mut position = checkpoint;
-    let identity = Identity::of(settings);
-    let same_place = Identity {
-        environment: position.identity.environment.clone(),
-        ..identity.clone()
-    };
-    if position.identity != same_place {
-        let new_generation = position.identity.generation != identity.generation;
-        if !new_generation || position.identity.environment != identity.environment {
-            return Err(anyhow!(
-                "the checkpoint {} belongs to {}, but the settings now lead to {}. Put the settings back, or create a new input with start_from, or reset the position of this one",
-                store.path().display(),
-                describe(&position.identity),
-                describe(&identity),
-            ));
-        }
-        let cursor = iso(at - GENERATION_OVERLAP);
-        let fields = Fields::new()
-            .with("action", "change_generation")
-            .with("generation_from", &position.identity.generation)
-            .with("generation_to", &identity.generation)
-            .with("cursor", &cursor);
-        log.warn(
-            &fields,
-            "The other Monitor endpoint is used now, and its cursors are different. Collecting goes on from an hour before the last save; records of that time come twice.",
-        );
-        position = Position::first(cursor, settings);
-    }
-    let user_id = &settings.identity.user_id;
-    if position.user_id != *user_id {
-        let fields = Fields::new()
-            .with("action", "change_user")
-            .with("user_id_from", &position.user_id)
-            .with("user_id_to", user_id);
-        log.info(
-            &fields,
-            "Another service user is used now; the position stays.",
-        );
-        position.user_id.clone_from(user_id);
-    }
-    position.identity = identity;
-    Ok(position)
-}
-
-fn describe(identity: &Identity) -> String {
-    let organization = match &identity.organization_id {
-        Some(id) => format!(", organization {id}"),
-        None => String::new(),
-    };
-    format!("{} ({}{organization})", identity.host, identity.environment)
 }
 
 /// Pages, fetched one ahead by a thread of its own: while one is written, the next is on its way.
@@ -372,7 +222,14 @@ impl Stop {
                     .with_some("status", error.status)
                     .with_some("code", error.code)
                     .with_some("trace_token", error.trace_token),
-                sentence: error.sentence,
+                sentence: if error.definite {
+                    error.sentence
+                } else {
+                    format!(
+                        "{}. Nothing is lost: the next run tries again",
+                        error.sentence
+                    )
+                },
             }
             .into(),
             Self::Undelivered(Undelivered::Failed(error)) => failure(
@@ -597,16 +454,50 @@ fn report(input: &str, session: &Session, delivery: &Delivery, end: End, started
     session.log.info(&line, "The run is complete.");
 }
 
-/// The key that signs, once it is known where it comes from.
-fn private_key(key: &Key, name: &str) -> Result<PrivateKey> {
-    match key {
-        Key::Given(key) => Ok(key.clone()),
-        Key::Masked => Err(failure(
-            "configure",
-            &anyhow!(
-                "the private key is masked, but none is stored: paste the key again for the input {name}"
+/// Puts the stored secrets in the place of the masks.
+fn fill_in_secrets(rest: &Result<Rest>, stanza: &mut Stanza) -> Result<()> {
+    if stanza.masked(&DS_MONITOR).is_empty() {
+        return Ok(());
+    }
+    let rest = rest.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+    credentials::unmask(rest, &DS_MONITOR, stanza)
+        .context("the stored secrets of the input cannot be read")?;
+    require_unmasked(stanza)
+}
+
+/// Moves pasted secrets to secure storage. Collecting goes on if that fails, because a key in clear text is no
+/// reason to lose records.
+fn secure(pasted: Secrets, rest: &Result<Rest>, stanza: &Stanza, log: &Log) {
+    if pasted.is_empty() {
+        return;
+    }
+    let moved = match rest {
+        Ok(rest) => credentials::move_to_storage(rest, &DS_MONITOR, stanza, pasted),
+        Err(error) => Err(anyhow!("{error:#}")),
+    };
+    let fields = Fields::new().with("action", "secure_secrets");
+    match moved {
+        Ok(()) => log.info(
+            &fields,
+            "The pasted secrets are in Splunk's secure storage now, and masked in inputs.conf.",
+        ),
+        Err(error) => log.warn(
+            &fields,
+            &format!(
+                "A secret is still in clear text in inputs.conf: {error:#}. Where splunkd has no REST interface, use private_key_path"
             ),
-        )),
+        ),
+    }
+}
+
+/// On a search head cluster every member would run the input.
+fn warn_of_cluster(rest: &Result<Rest>, log: &Log) {
+    let roles = rest.as_ref().ok().and_then(|rest| rest.server_roles().ok());
+    if roles.is_some_and(|roles| roles.iter().any(|role| role == "shc_member")) {
+        log.warn(
+            &Fields::new().with("action", "configure"),
+            "This is a member of a search head cluster, where every member runs the input and every event comes once a member: move the input to a forwarder.",
+        );
     }
 }
 

@@ -199,8 +199,6 @@ pub struct Settings {
     pub environment: Environment,
     /// Who asks for tokens.
     pub identity: Identity,
-    /// What signs.
-    pub key: Key,
     /// Which stream is read.
     pub stream: StreamSettings,
     /// Where the first run begins.
@@ -209,15 +207,6 @@ pub struct Settings {
     pub network: Network,
     /// Base address of the Admin API.
     pub admin_url: BaseUrl,
-}
-
-/// Where the private key comes from.
-#[derive(Clone, Debug)]
-pub enum Key {
-    /// It is at hand.
-    Given(PrivateKey),
-    /// It was given before: the parameter holds the mask.
-    Masked,
 }
 
 /// Where the first run begins.
@@ -240,6 +229,34 @@ impl StartFrom {
             Self::Time(text) | Self::Cursor(text) => text.clone(),
         }
     }
+    /// Reads `start_from`. What begins like a date must be one, so that a misspelt date is not sent as a cursor.
+    ///
+    /// # Errors
+    /// It is none of the accepted forms, or lies in the future.
+    pub fn parse(text: Option<&str>, now: DateTime<Utc>) -> Result<Self> {
+        let Some(text) = text else {
+            return Ok(Self::SevenDaysAgo);
+        };
+        if text.eq_ignore_ascii_case("earliest") {
+            return Ok(Self::Time(EARLIEST.to_owned()));
+        }
+        if let Some(time) = date_or_time(text) {
+            if time > now {
+                bail!(
+                    "the parameter start_from lies in the future ({}): enter a past date, or leave it empty for 7 days ago",
+                    iso(time)
+                );
+            }
+            return Ok(Self::Time(iso(time)));
+        }
+        let printable = text.chars().all(|c| c.is_ascii_graphic());
+        if printable && has_no_look_of_a_date(text) && text.len() <= MAX_CURSOR_CHARS {
+            return Ok(Self::Cursor(text.to_owned()));
+        }
+        bail!(
+            "the parameter start_from must be a date such as 2026-01-31, a date-time such as 2026-01-31T08:00:00Z, earliest, or a cursor of Docusign Monitor"
+        )
+    }
 }
 
 /// The date-time form that Docusign takes as a cursor, for example `2026-01-31T00:00:00Z`.
@@ -249,7 +266,7 @@ pub fn iso(time: DateTime<Utc>) -> String {
 }
 
 impl Settings {
-    /// Checks all parameters of a `ds_monitor` stanza.
+    /// Checks all parameters of a `ds_monitor` stanza but the private key, which [`private_key`] reads.
     ///
     /// # Errors
     /// The first parameter that is wrong, and the form that is accepted. Secrets are never quoted.
@@ -265,8 +282,7 @@ impl Settings {
         let admin_url = base_url(stanza, "admin_url", environment.admin_url())?;
         let integration_key = guid(stanza, "integration_key")?;
         let user_id = guid(stanza, "user_id")?;
-        let key = key(stanza)?;
-        let start_from = start_from(stanza.get("start_from"), now)?;
+        let start_from = StartFrom::parse(stanza.get("start_from"), now)?;
         let limit = limit(stanza.get("limit"))?;
         for reserved in ["hec_url", "hec_token"] {
             if stanza.get(reserved).is_some() {
@@ -275,12 +291,16 @@ impl Settings {
                 );
             }
         }
+        let bases = [&auth_url, &monitor_url, &admin_url];
+        let proxy = proxy(stanza)?;
+        let tls_proxy = proxy
+            .as_ref()
+            .is_some_and(|proxy| proxy.url.scheme() == "https");
         let network = Network {
-            proxy: proxy(stanza)?,
+            environment_proxy: !bases.iter().all(|url| url.is_loopback()),
+            tls: tls_proxy || bases.iter().any(|url| url.is_https()),
+            proxy,
             ca_certificates: ca_certificates(stanza)?,
-            loopback_only: [&auth_url, &monitor_url, &admin_url]
-                .iter()
-                .all(|url| url.is_loopback()),
             patience: Patience::RUN,
         };
         Ok(Self {
@@ -291,7 +311,6 @@ impl Settings {
                 user_id,
                 scope: SCOPE_IMPERSONATION.to_owned(),
             },
-            key,
             stream: StreamSettings {
                 monitor_url,
                 organization_id,
@@ -333,21 +352,45 @@ fn base_url(stanza: &Stanza, param: &'static str, default: &'static str) -> Resu
     BaseUrl::parse(text).map_err(|problem| anyhow!("the parameter {param} {problem}"))
 }
 
-fn key(stanza: &Stanza) -> Result<Key> {
-    let pasted = stanza.get("private_key").filter(|key| *key != MASK);
-    match (pasted, stanza.get("private_key_path")) {
+/// The private key of a `ds_monitor` stanza, from `private_key` or from the file at `private_key_path`.
+///
+/// # Errors
+/// There is none, it cannot be read, or it is still masked because none is stored.
+pub fn private_key(stanza: &Stanza) -> Result<PrivateKey> {
+    match (stanza.get("private_key"), stanza.get("private_key_path")) {
+        (None | Some(MASK), Some(path)) => key_file(Path::new(path)),
+        (Some(MASK), None) => bail!("{}", masked("private_key", "the key", stanza)),
+        (Some(text), None) => PrivateKey::parse(text)
+            .map_err(|problem| anyhow!("the parameter private_key {problem}")),
         (Some(_), Some(_)) => {
             bail!("the parameters private_key and private_key_path are both set: clear one of them")
         }
-        (Some(text), None) => PrivateKey::parse(text)
-            .map(Key::Given)
-            .map_err(|problem| anyhow!("the parameter private_key {problem}")),
-        (None, Some(path)) => key_file(Path::new(path)).map(Key::Given),
-        (None, None) if stanza.get("private_key").is_some() => Ok(Key::Masked),
         (None, None) => bail!(
             "the parameter private_key is missing: paste the RSA private key of the integration key, or set private_key_path"
         ),
     }
+}
+
+/// Checks that the other secrets of a stanza are not masked any more, once the stored ones are in place.
+///
+/// # Errors
+/// One is: the input is a copy of another, or its secrets were deleted.
+pub fn require_unmasked(stanza: &Stanza) -> Result<()> {
+    match stanza
+        .masked(&DS_MONITOR)
+        .iter()
+        .find(|param| **param != "private_key")
+    {
+        Some(param) => bail!("{}", masked(param, "it", stanza)),
+        None => Ok(()),
+    }
+}
+
+fn masked(param: &str, thing: &str, stanza: &Stanza) -> String {
+    format!(
+        "the parameter {param} is masked, but none is stored: paste {thing} again for the input {}",
+        stanza.name
+    )
 }
 
 fn key_file(path: &Path) -> Result<PrivateKey> {
@@ -394,32 +437,6 @@ fn limit(text: Option<&str>) -> Result<u32> {
         })
 }
 
-/// Reads `start_from`. What begins like a date must be one, so that a misspelt date is not sent as a cursor.
-fn start_from(text: Option<&str>, now: DateTime<Utc>) -> Result<StartFrom> {
-    let Some(text) = text else {
-        return Ok(StartFrom::SevenDaysAgo);
-    };
-    if text.eq_ignore_ascii_case("earliest") {
-        return Ok(StartFrom::Time(EARLIEST.to_owned()));
-    }
-    if let Some(time) = date_or_time(text) {
-        if time > now {
-            bail!(
-                "the parameter start_from lies in the future ({}): enter a past date, or leave it empty for 7 days ago",
-                iso(time)
-            );
-        }
-        return Ok(StartFrom::Time(iso(time)));
-    }
-    let printable = text.chars().all(|c| c.is_ascii_graphic());
-    if printable && has_no_look_of_a_date(text) && text.len() <= MAX_CURSOR_CHARS {
-        return Ok(StartFrom::Cursor(text.to_owned()));
-    }
-    bail!(
-        "the parameter start_from must be a date such as 2026-01-31, a date-time such as 2026-01-31T08:00:00Z, earliest, or a cursor of Docusign Monitor"
-    )
-}
-
 fn date_or_time(text: &str) -> Option<DateTime<Utc>> {
     let strict_date = text.len() == 10;
     if let Some(date) = NaiveDate::parse_from_str(text, "%Y-%m-%d")
@@ -461,9 +478,6 @@ fn proxy(stanza: &Stanza) -> Result<Option<ProxySettings>> {
         );
     }
     let password = stanza.get("proxy_password").unwrap_or_default();
-    if password == MASK {
-        bail!("the parameter proxy_password is masked, but no password is stored: enter it again");
-    }
     let credentials = stanza
         .get("proxy_user")
         .map(|user| (user.to_owned(), Secret::new(password.to_owned())));
@@ -488,7 +502,7 @@ mod tests {
 
     use chrono::{DateTime, Utc};
 
-    use super::{DS_MONITOR, Key, Settings, StartFrom, start_from};
+    use super::{DS_MONITOR, Settings, StartFrom, private_key};
     use crate::splunk::input_definition::Stanza;
 
     const KEY: &str = include_str!("../tests/fixtures/test_only_rsa_pkcs1.pem");
@@ -513,7 +527,9 @@ mod tests {
         for (key, value) in changes {
             params.insert((*key).to_owned(), (*value).to_owned());
         }
-        Settings::of(&Stanza::new("prod".to_owned(), None, params), now())
+        let stanza = Stanza::new("prod".to_owned(), None, params);
+        private_key(&stanza)?;
+        Settings::of(&stanza, now())
     }
 
     #[test]
@@ -534,7 +550,7 @@ mod tests {
         assert_eq!(settings.stream.limit, 2000);
         assert_eq!(settings.start_from, StartFrom::SevenDaysAgo);
         assert_eq!(settings.identity.integration_key, GUID.to_lowercase());
-        assert!(!settings.network.loopback_only);
+        assert!(settings.network.environment_proxy && settings.network.tls);
     }
 
     #[test]
@@ -613,27 +629,31 @@ mod tests {
                 "aa_637218935854425652_637218935412032088_12",
             ),
         ] {
-            let start = start_from(Some(text), now()).unwrap();
+            let start = StartFrom::parse(Some(text), now()).unwrap();
             assert_eq!(start.cursor(now()), expected);
         }
-        let start = start_from(None, now()).unwrap();
+        let start = StartFrom::parse(None, now()).unwrap();
         assert_eq!(start.cursor(now()), "2026-11-16T10:00:00Z");
     }
 
     #[test]
-    fn the_key_comes_from_the_field_a_file_or_from_before() {
+    fn the_key_comes_from_the_field_or_a_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key.pem");
         std::fs::write(&file, KEY).unwrap();
         let path = file.to_str().unwrap();
         let by_file = [("private_key", ""), ("private_key_path", path)];
-        assert!(matches!(settings(&by_file).unwrap().key, Key::Given(_)));
+        assert!(settings(&by_file).is_ok());
         let moved = [("private_key", "******"), ("private_key_path", path)];
-        assert!(matches!(settings(&moved).unwrap().key, Key::Given(_)));
+        assert!(settings(&moved).is_ok());
         let both = [("private_key_path", path)];
         assert!(settings(&both).is_err());
-        let masked = [("private_key", "******")];
-        assert!(matches!(settings(&masked).unwrap().key, Key::Masked));
+        let masked = settings(&[("private_key", "******")]).unwrap_err();
+        assert!(
+            masked
+                .to_string()
+                .contains("paste the key again for the input prod")
+        );
         std::fs::write(&file, "no key").unwrap();
         let error = settings(&by_file).unwrap_err().to_string();
         assert!(error.contains(path), "{error}");

@@ -4,19 +4,19 @@
 //! file, which knows what was asked for.
 
 use std::fmt;
-use std::io::Read;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use chrono::{DateTime, TimeDelta, Utc};
-use reqwest::blocking::{RequestBuilder, Response};
+use reqwest::blocking::RequestBuilder;
 use reqwest::header::{DATE, HeaderMap};
 use reqwest::{Certificate, Method, Proxy, Url};
 use serde::Deserialize;
 
 use super::retry::{Schedule, Verdict, asked_wait};
 use crate::clock::Clock;
+use crate::http::{NetworkProblem, read_body};
 use crate::secret::Secret;
 
 pub use super::retry::Patience;
@@ -24,8 +24,8 @@ pub use super::retry::Patience;
 /// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
 const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
 
-/// Memory that is set aside because a server announces so long an answer.
-const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
+/// The answer of a proxy, not of Docusign.
+const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
 
 /// The longest error text of a server that is passed on.
 const MAX_DESCRIPTION_CHARS: usize = 300;
@@ -40,9 +40,10 @@ pub struct Network {
     pub proxy: Option<ProxySettings>,
     /// Certificates that are trusted beside the system's.
     pub ca_certificates: Vec<Certificate>,
-    /// Whether only this machine is called: then neither the environment's proxy nor the system's trust roots
-    /// are needed.
-    pub loopback_only: bool,
+    /// Whether the proxy of the environment applies where none is given.
+    pub environment_proxy: bool,
+    /// Whether any connection is encrypted: otherwise the system's trust roots need not be read.
+    pub tls: bool,
     /// How long to wait and how often to try.
     pub patience: Patience,
 }
@@ -78,6 +79,8 @@ pub type OnRetry = Arc<dyn Fn(&RetryNotice<'_>) + Send + Sync>;
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::blocking::Client,
+    /// The configured proxy, which may be to blame when there is no connection.
+    through: Option<String>,
     patience: Patience,
     clock: Arc<dyn Clock>,
     on_retry: OnRetry,
@@ -123,6 +126,8 @@ pub(super) struct Refusal {
 pub struct ApiError {
     /// What was being done: the `action` of log lines.
     pub action: &'static str,
+    /// Whether Docusign itself said no, so that only a change of configuration helps.
+    pub definite: bool,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
     /// Docusign's own code for the error.
@@ -151,6 +156,7 @@ impl ApiError {
     ) -> Self {
         let blank = Self {
             action,
+            definite: false,
             status: None,
             code: None,
             trace_token: None,
@@ -160,11 +166,12 @@ impl ApiError {
             CallError::Refused(refusal) => Self {
                 sentence: if refusal.exhausted {
                     format!(
-                        "{host} kept answering {refusal}. Nothing is lost: the next run tries again. If it goes on, see status.docusign.com"
+                        "Docusign ({host}) kept answering {refusal}. If that goes on, see status.docusign.com"
                     )
                 } else {
                     explain(&refusal)
                 },
+                definite: !refusal.exhausted,
                 status: Some(refusal.status),
                 code: refusal.code,
                 trace_token: refusal.trace_token,
@@ -172,13 +179,13 @@ impl ApiError {
             },
             CallError::Unreachable(problem) => Self {
                 sentence: format!(
-                    "{host} cannot be reached: {problem}. Check name resolution, firewall, proxy_url and ca_file; the next run tries again"
+                    "Docusign ({host}) cannot be reached: {problem}. Check name resolution, firewall, proxy_url and ca_file"
                 ),
                 ..blank
             },
             CallError::Malformed(problem) => Self {
                 sentence: format!(
-                    "{host} did not answer with what was asked for: {problem}. A proxy or gateway may have answered in its place; the next run tries again"
+                    "Docusign ({host}) did not answer with what was asked for: {problem}. A proxy or gateway may have answered in its place"
                 ),
                 ..blank
             },
@@ -213,25 +220,27 @@ impl Client {
             .connect_timeout(patience.connect)
             // For the blocking client this bounds each wait for the answer's next bytes, not the whole call.
             .timeout(patience.progress);
+        let through = network.proxy.as_ref().map(|proxy| proxy.url.to_string());
         if let Some(proxy) = network.proxy {
             let mut through = Proxy::all(proxy.url).context("proxy_url cannot be used")?;
             if let Some((user, password)) = proxy.credentials {
                 through = through.basic_auth(&user, password.expose());
             }
             builder = builder.proxy(through);
-        } else if network.loopback_only {
+        } else if !network.environment_proxy {
             builder = builder.no_proxy();
         }
-        builder = if network.loopback_only {
-            builder.tls_certs_only(network.ca_certificates)
-        } else {
+        builder = if network.tls {
             builder.tls_certs_merge(network.ca_certificates)
+        } else {
+            builder.tls_certs_only([])
         };
         let http = builder.build().context(
             "could not set up TLS: are the system's certificates (ca-certificates) installed?",
         )?;
         Ok(Self {
             http,
+            through,
             patience,
             clock,
             on_retry,
@@ -261,10 +270,21 @@ impl Client {
         loop {
             attempt += 1;
             let (error, asked) = match self.once(request()) {
-                Err(problem) if problem.permanent => {
-                    return Err(CallError::Unreachable(problem.text));
+                Err(problem) => {
+                    let error = CallError::Unreachable(self.name_proxy(&problem));
+                    if problem.permanent {
+                        return Err(error);
+                    }
+                    (error, None)
                 }
-                Err(problem) => (CallError::Unreachable(problem.text), None),
+                Ok(answer) if answer.status == PROXY_AUTHENTICATION_REQUIRED => {
+                    let problem = NetworkProblem {
+                        text: "no way without the right proxy_user and proxy_password (status 407)"
+                            .to_owned(),
+                        permanent: true,
+                    };
+                    return Err(CallError::Unreachable(self.name_proxy(&problem)));
+                }
                 Ok(answer) => {
                     let now = self.clock.now();
                     let body = ErrorBody::of(&answer);
@@ -302,73 +322,24 @@ impl Client {
         }
     }
 
+    fn name_proxy(&self, problem: &NetworkProblem) -> String {
+        match &self.through {
+            Some(proxy) => format!("{} through the proxy {proxy}", problem.text),
+            None => problem.text.clone(),
+        }
+    }
+
     fn once(&self, request: RequestBuilder) -> Result<Answer, NetworkProblem> {
         let response = request.send().map_err(|error| NetworkProblem::of(&error))?;
         let status = response.status().as_u16();
         let headers = response.headers().clone();
-        let body = read_body(response)?;
+        let body = read_body(response, MAX_BODY_BYTES)?;
         Ok(Answer {
             status,
             headers,
             body,
         })
     }
-}
-
-fn read_body(response: Response) -> Result<Vec<u8>, NetworkProblem> {
-    let length = response.content_length().unwrap_or_default();
-    // The announced length is only a hint for the first allocation, and a server may announce anything.
-    let hint = length.min(MAX_ANNOUNCED_BYTES);
-    let mut body = Vec::with_capacity(usize::try_from(hint).unwrap_or_default());
-    response
-        .take(MAX_BODY_BYTES + 1)
-        .read_to_end(&mut body)
-        .map_err(|error| NetworkProblem {
-            text: format!("the answer broke off: {}", innermost(&error)),
-            permanent: false,
-        })?;
-    if body.len() as u64 > MAX_BODY_BYTES {
-        return Err(NetworkProblem {
-            text: format!(
-                "the answer is longer than {MAX_BODY_BYTES} bytes; a lower limit makes pages smaller"
-            ),
-            permanent: true,
-        });
-    }
-    Ok(body)
-}
-
-/// Why there was no answer.
-struct NetworkProblem {
-    text: String,
-    /// Waiting does not mend a certificate.
-    permanent: bool,
-}
-
-impl NetworkProblem {
-    fn of(error: &reqwest::Error) -> Self {
-        let cause = innermost(error);
-        let text = if error.is_timeout() && error.is_connect() {
-            "no connection in time".to_owned()
-        } else if error.is_timeout() {
-            "no answer in time".to_owned()
-        } else {
-            cause
-        };
-        Self {
-            permanent: text.contains("certificate"),
-            text,
-        }
-    }
-}
-
-/// The last cause of an error: the outer ones repeat the address.
-fn innermost(error: &dyn std::error::Error) -> String {
-    let mut cause = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    cause.to_string()
 }
 
 impl CallError {

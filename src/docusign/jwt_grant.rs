@@ -36,9 +36,12 @@ const RENEWAL_MARGIN: Duration = Duration::from_secs(300);
 
 const GRANT_TYPE: &str = "urn:ietf:params:oauth:grant-type:jwt-bearer";
 
-const ACTION: &str = "authenticate";
+const ACTION_AUTHENTICATE: &str = "authenticate";
 
-/// Who asks for a token, and for whom.
+/// Docusign's code for a scope that the user has not granted.
+pub const CONSENT_REQUIRED: &str = "consent_required";
+
+/// Who asks for a token, for whom, and for what.
 #[derive(Clone, Debug)]
 pub struct Identity {
     /// Base address of the account server; its host is the assertion's audience.
@@ -52,6 +55,15 @@ pub struct Identity {
 }
 
 impl Identity {
+    /// The same, asking for another scope.
+    #[must_use]
+    pub fn with_scope(&self, scope: &str) -> Self {
+        Self {
+            scope: scope.to_owned(),
+            ..self.clone()
+        }
+    }
+
     /// The page on which the user grants the scopes.
     #[must_use]
     pub fn consent_url(&self) -> String {
@@ -122,10 +134,7 @@ impl JwtGrant {
     }
 
     /// A new token, whatever the old one's age.
-    ///
-    /// # Errors
-    /// Docusign does not give one; the error says what to do.
-    pub fn renew(&mut self) -> Result<Secret, ApiError> {
+    fn renew(&mut self) -> Result<Secret, ApiError> {
         self.token = None;
         let url = self.identity.auth_url.join("/oauth/token");
         let asked_at = self.client.clock().elapsed();
@@ -138,7 +147,7 @@ impl JwtGrant {
                     ("assertion", assertion.expose()),
                 ];
                 self.client.call(
-                    ACTION,
+                    ACTION_AUTHENTICATE,
                     || self.client.request(Method::POST, url.clone()).form(&form),
                     |body| {
                         serde_json::from_slice::<TokenAnswer>(&body)
@@ -147,9 +156,12 @@ impl JwtGrant {
                 )
             })
             .map_err(|error| {
-                ApiError::new(ACTION, self.identity.auth_url.host(), error, |refusal| {
-                    explain(&self.identity, refusal)
-                })
+                ApiError::new(
+                    ACTION_AUTHENTICATE,
+                    self.identity.auth_url.host(),
+                    error,
+                    |refusal| explain(&self.identity, refusal),
+                )
             })?;
         let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_TOKEN_SECONDS));
         let margin = RENEWAL_MARGIN.min(lifetime / 10);
@@ -159,6 +171,21 @@ impl JwtGrant {
             renew_at: asked_at + lifetime - margin,
         });
         Ok(text)
+    }
+
+    /// Makes a call with a token. If Docusign does not accept the token, the call is made once more with a new one.
+    ///
+    /// # Errors
+    /// There is no token, or the call fails.
+    pub fn with_token<T>(
+        &mut self,
+        call: impl Fn(&Secret) -> Result<T, ApiError>,
+    ) -> Result<T, ApiError> {
+        let token = self.token()?;
+        match call(&token) {
+            Err(error) if error.status == Some(401) => call(&self.renew()?),
+            other => other,
+        }
     }
 
     fn assertion(&self) -> Result<Secret, String> {
@@ -195,28 +222,28 @@ fn explain(identity: &Identity, refusal: &Refusal) -> String {
     let skew = skew.unwrap_or_default();
     let description = refusal.description.as_deref().unwrap_or_default();
     match (refusal.code.as_deref().unwrap_or_default(), description) {
-        ("consent_required", _) => format!(
+        (CONSENT_REQUIRED, _) => format!(
             "Consent is missing: user_id {user_id} has not allowed integration_key {integration_key} to act for them. Log in at Docusign as that user, open {} and accept. If another redirect URI is registered for the integration key, put it in the place of {CONSENT_REDIRECT}",
             identity.consent_url()
         ),
         (_, "user_not_found") => format!(
-            "{host} does not know user_id {user_id}. It must be the User ID (API Username) of an active user, not an account ID or an e-mail address, and of the same environment, production or demo"
+            "Docusign ({host}) does not know user_id {user_id}. It must be the User ID (API Username) of an active user, not an account ID or an e-mail address, and of the same environment, production or demo"
         ),
         (_, "issuer_not_found") => format!(
-            "{host} does not know integration_key {integration_key}. Check the key, and that environment is right: a key works in production only after Docusign's Go-Live"
+            "Docusign ({host}) does not know integration_key {integration_key}. Check the key, and that environment is right: a key works in production only after Docusign's Go-Live"
         ),
         (_, "no_valid_keys_or_signatures") => format!(
             "The private key does not belong to integration_key {integration_key} at {host}. Generate an RSA key pair for that integration key in Docusign's Apps and Keys and enter its private key.{skew}"
         ),
         ("invalid_scope", _) => format!(
-            "{host} does not grant the scope \"{}\" to integration_key {integration_key} ({refusal})",
+            "Docusign ({host}) does not grant the scope \"{}\" to integration_key {integration_key} ({refusal})",
             identity.scope
         ),
         _ if (300..400).contains(&refusal.status) => format!(
-            "{host} answered with a redirect ({refusal}), which is not followed because of the token. Check auth_url and proxy_url"
+            "Docusign ({host}) answered with a redirect ({refusal}), which is not followed because of the token. Check auth_url and proxy_url"
         ),
         _ => format!(
-            "{host} gives no token: {refusal}. Check environment, integration_key, user_id and private_key.{skew}"
+            "Docusign ({host}) gives no token: {refusal}. Check environment, integration_key, user_id and private_key.{skew}"
         ),
     }
 }

@@ -3,6 +3,7 @@
 //! Formats: developers.docusign.com (JWT Grant, Monitor API) and Docusign's published OpenAPI descriptions.
 
 pub mod client;
+pub mod directory_api;
 pub mod jwt_grant;
 pub mod monitor_api;
 mod retry;
@@ -10,6 +11,8 @@ mod retry;
 use std::fmt;
 
 use reqwest::Url;
+
+use crate::http::is_loopback;
 
 /// Docusign's two worlds; an account, a key and a consent belong to one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -161,17 +164,6 @@ impl fmt::Display for BaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.0.as_str().trim_end_matches('/'))
     }
-}
-
-/// Whether `url`'s host is this machine: `localhost`, 127.0.0.0/8 or `[::1]`.
-#[must_use]
-pub fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host.eq_ignore_ascii_case("localhost")
-        || address
-            .parse::<std::net::IpAddr>()
-            .is_ok_and(|address| address.is_loopback())
 }
 
 /// Whether `text` is a GUID in the form that Docusign prints: 8-4-4-4-12 hexadecimal digits.

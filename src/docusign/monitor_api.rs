@@ -13,7 +13,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::client::{ApiError, CallError, Client, Refusal};
+use super::client::{ApiError, Client, Refusal};
 use super::jwt_grant::JwtGrant;
 use super::{BaseUrl, Generation};
 use crate::clock::Timestamp;
@@ -282,43 +282,34 @@ impl MonitorApi {
     /// # Errors
     /// Docusign does not give it; the error says what to do.
     pub fn get_stream(&mut self, cursor: &str) -> Result<Page, ApiError> {
-        let start = self.client.clock().elapsed();
-        let mut page = match self.try_get_stream(cursor, false) {
-            Err(error) if error.status == Some(401) && error.action == ACTION => {
-                self.try_get_stream(cursor, true)
-            }
-            other => other,
-        }?;
-        page.request_time = self.client.clock().elapsed().saturating_sub(start);
+        let Self {
+            client,
+            grant,
+            settings,
+        } = self;
+        let start = client.clock().elapsed();
+        let url = settings.url(cursor);
+        let mut page = grant.with_token(|token| {
+            client
+                .call(
+                    ACTION,
+                    || {
+                        client
+                            .request(Method::GET, url.clone())
+                            .bearer_auth(token.expose())
+                            .header(ACCEPT, "application/json")
+                    },
+                    |body| Page::parse(body, cursor),
+                )
+                .map_err(|error| {
+                    let host = settings.monitor_url.host();
+                    ApiError::new(ACTION, host, error, |refusal| {
+                        explain(settings, cursor, refusal)
+                    })
+                })
+        })?;
+        page.request_time = client.clock().elapsed().saturating_sub(start);
         Ok(page)
-    }
-
-    fn try_get_stream(&mut self, cursor: &str, new_token: bool) -> Result<Page, ApiError> {
-        let token = if new_token {
-            self.grant.renew()
-        } else {
-            self.grant.token()
-        }?;
-        let url = self.settings.url(cursor);
-        self.client
-            .call(
-                ACTION,
-                || {
-                    self.client
-                        .request(Method::GET, url.clone())
-                        .bearer_auth(token.expose())
-                        .header(ACCEPT, "application/json")
-                },
-                |body| Page::parse(body, cursor),
-            )
-            .map_err(|error| self.explain(cursor, error))
-    }
-
-    fn explain(&self, cursor: &str, error: CallError) -> ApiError {
-        let host = self.settings.monitor_url.host();
-        ApiError::new(ACTION, host, error, |refusal| {
-            explain(&self.settings, cursor, refusal)
-        })
     }
 }
 
@@ -327,21 +318,21 @@ fn explain(settings: &StreamSettings, cursor: &str, refusal: &Refusal) -> String
     let host = settings.monitor_url.host();
     match refusal.status {
         400 => format!(
-            "{host} refuses the request: {refusal}. The position cursor={cursor} may be too old or damaged: create a new input with start_from set to a date shortly before the newest event in Splunk; duplicates can be removed by eventId"
+            "Docusign ({host}) refuses the request: {refusal}. The position cursor={cursor} may be too old or damaged: create a new input with start_from set to a date shortly before the newest event in Splunk; duplicates can be removed by eventId"
         ),
         401 => format!(
-            "{host} does not accept a token that Docusign has just issued: {refusal}. Check that auth_url and monitor_url belong to the same environment"
+            "Docusign ({host}) does not accept a token that Docusign has just issued: {refusal}. Check that auth_url and monitor_url belong to the same environment"
         ),
         403 => format!(
-            "{host} denies access to the Monitor stream: {refusal}. Possible causes: the organization has no Docusign Monitor (or it was switched on only hours ago); the user is neither Organization Administrator nor Security Reports Administrator; the user administers more than one organization; organization_id is another organization's; consent is missing"
+            "Docusign ({host}) denies access to the Monitor stream: {refusal}. Possible causes: the organization has no Docusign Monitor (or it was switched on only hours ago); the user is neither Organization Administrator nor Security Reports Administrator; the user administers more than one organization; organization_id is another organization's; consent is missing"
         ),
         404 => format!(
-            "{host} has no such stream: {refusal}. Check environment, monitor_url and organization_id"
+            "Docusign ({host}) has no such stream: {refusal}. Check environment, monitor_url and organization_id"
         ),
         300..400 => format!(
-            "{host} answered with a redirect ({refusal}), which is not followed because of the token. Check monitor_url and proxy_url"
+            "Docusign ({host}) answered with a redirect ({refusal}), which is not followed because of the token. Check monitor_url and proxy_url"
         ),
-        _ => format!("{host} refuses the request: {refusal}"),
+        _ => format!("Docusign ({host}) refuses the request: {refusal}"),
     }
 }
 

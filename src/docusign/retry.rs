@@ -62,6 +62,14 @@ impl Patience {
         attempts: 6,
         waiting: Duration::from_secs(120),
     };
+
+    /// For a person who waits for the answer.
+    pub const INTERACTIVE: Self = Self {
+        connect: Duration::from_secs(3),
+        progress: Duration::from_secs(4),
+        attempts: 1,
+        waiting: Duration::ZERO,
+    };
 }
 
 /// First wait between two attempts, if the server names none.

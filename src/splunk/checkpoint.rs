@@ -22,13 +22,22 @@ const MAX_FILE_BYTES: u64 = 1024 * 1024;
 /// Characters of a stanza's name that its file name keeps; the hash tells longer ones apart.
 const MAX_NAME_CHARS: usize = 64;
 
+/// What an administrator does about a position that is gone; only a person can say where to begin.
+const MEND: &str = "Set the position with the command reset, or create a new input that begins shortly before the newest event in Splunk";
+
 /// The checkpoint of one stanza, locked for this process.
 #[derive(Debug)]
 pub struct CheckpointStore {
+    files: Files,
+    _lock: Lock,
+}
+
+/// The two copies of a stanza's checkpoint.
+#[derive(Debug)]
+struct Files {
     path: PathBuf,
     previous: PathBuf,
     input: String,
-    _lock: Lock,
 }
 
 /// What was found.
@@ -75,25 +84,40 @@ impl CheckpointStore {
     /// # Errors
     /// The folder cannot be used.
     pub fn try_open(folder: &Path, input: &str) -> Result<Option<Self>> {
-        if folder.as_os_str().is_empty() {
-            bail!("Splunk's configuration names no checkpoint_dir");
-        }
-        let path = folder.join(file_name(input));
-        let Some(lock) = Lock::try_take(&durable::sibling(&path, ".lock")?)? else {
+        let files = Files::of(folder, input)?;
+        let lock = Lock::try_take(&durable::sibling(&files.path, ".lock")?)?;
+        Ok(lock.map(|lock| Self { files, _lock: lock }))
+    }
+
+    /// Reads a checkpoint without taking its lock, only to show it.
+    ///
+    /// # Errors
+    /// As those of [`CheckpointStore::load`].
+    pub fn peek<T: DeserializeOwned>(folder: &Path, input: &str) -> Result<(PathBuf, Loaded<T>)> {
+        let files = Files::of(folder, input)?;
+        let loaded = files.load()?;
+        Ok((files.path, loaded))
+    }
+
+    /// Copies the checkpoint to a file beside it whose name tells the time; `None` when there is none.
+    ///
+    /// # Errors
+    /// The file system refuses.
+    pub fn back_up(&self, now: DateTime<Utc>) -> Result<Option<PathBuf>> {
+        if !self.files.path.exists() {
             return Ok(None);
-        };
-        Ok(Some(Self {
-            previous: durable::sibling(&path, ".previous")?,
-            path,
-            input: input.to_owned(),
-            _lock: lock,
-        }))
+        }
+        let suffix = format!(".backup-{}", now.format("%Y%m%dT%H%M%SZ"));
+        let backup = durable::sibling(&self.files.path, &suffix)?;
+        std::fs::copy(&self.files.path, &backup)
+            .with_context(|| format!("could not write the backup {}", backup.display()))?;
+        Ok(Some(backup))
     }
 
     /// Where the checkpoint lies.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.path
+        &self.files.path
     }
 
     /// Reads the newest checkpoint that can be used.
@@ -101,6 +125,41 @@ impl CheckpointStore {
     /// # Errors
     /// There is one, but it is another input's or of a newer version, or neither copy can be read.
     pub fn load<T: DeserializeOwned>(&self) -> Result<Loaded<T>> {
+        self.files.load()
+    }
+
+    /// Saves `checkpoint`, so that it survives a crash and a power cut from the moment of the return.
+    ///
+    /// # Errors
+    /// The file system refuses; the checkpoint before is then still there.
+    pub fn save<T: Serialize>(&self, checkpoint: T, now: DateTime<Utc>) -> Result<()> {
+        let document = Document {
+            version: VERSION,
+            input: self.files.input.clone(),
+            saved_at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
+            checkpoint,
+        };
+        let mut bytes = serde_json::to_vec_pretty(&document).context("could not print JSON")?;
+        bytes.push(b'\n');
+        durable::replace_keeping(&self.files.path, &self.files.previous, &bytes)
+            .context("could not save the checkpoint")
+    }
+}
+
+impl Files {
+    fn of(folder: &Path, input: &str) -> Result<Self> {
+        if folder.as_os_str().is_empty() {
+            bail!("Splunk's configuration names no checkpoint_dir");
+        }
+        let path = folder.join(format!("{}.json", file_stem(input)));
+        Ok(Self {
+            previous: durable::sibling(&path, ".previous")?,
+            path,
+            input: input.to_owned(),
+        })
+    }
+
+    fn load<T: DeserializeOwned>(&self) -> Result<Loaded<T>> {
         let newest = self.read(&self.path);
         let problem = match newest {
             Ok(Some(saved)) => return Ok(Loaded::Newest(saved)),
@@ -111,27 +170,10 @@ impl CheckpointStore {
         match self.read(&self.previous) {
             Ok(Some(saved)) => Ok(Loaded::Previous(saved, problem)),
             Ok(None) if !self.path.exists() => Ok(Loaded::None),
-            Ok(None) => bail!("{problem}, and there is no copy of the one before"),
+            Ok(None) => bail!("{problem}, and there is no copy of the one before. {MEND}"),
             Err(Unusable::Foreign(error)) => Err(error),
-            Err(Unusable::Damaged(error)) => bail!("{problem}, and {error:#}"),
+            Err(Unusable::Damaged(error)) => bail!("{problem}, and {error:#}. {MEND}"),
         }
-    }
-
-    /// Saves `checkpoint`, so that it survives a crash and a power cut from the moment of the return.
-    ///
-    /// # Errors
-    /// The file system refuses; the checkpoint before is then still there.
-    pub fn save<T: Serialize>(&self, checkpoint: T, now: DateTime<Utc>) -> Result<()> {
-        let document = Document {
-            version: VERSION,
-            input: self.input.clone(),
-            saved_at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
-            checkpoint,
-        };
-        let mut bytes = serde_json::to_vec_pretty(&document).context("could not print JSON")?;
-        bytes.push(b'\n');
-        durable::replace_keeping(&self.path, &self.previous, &bytes)
-            .context("could not save the checkpoint")
     }
 
     fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<Saved<T>>, Unusable> {
@@ -176,19 +218,18 @@ enum Unusable {
     Foreign(anyhow::Error),
 }
 
-/// `<name with odd characters as _>-<8 hex digits of SHA-256 of the full name>.json`: names may differ in case
-/// only, or hold characters that file names cannot.
-fn file_name(input: &str) -> String {
+/// `<name with odd characters as _>-<8 hex digits of SHA-256 of the full name>`: a name of its own for every input
+/// in files and in secure storage, although inputs' names may differ in case only or hold any character.
+#[must_use]
+pub fn file_stem(input: &str) -> String {
     let name = input.split_once("://").map_or(input, |(_, name)| name);
     let name: String = name
         .chars()
         .take(MAX_NAME_CHARS)
-        .map(|c| {
-            if c.is_ascii_alphanumeric() || matches!(c, '_' | '-') {
-                c
-            } else {
-                '_'
-            }
+        .map(|c| match c {
+            '_' | '-' => c,
+            c if c.is_ascii_alphanumeric() => c,
+            _ => '_',
         })
         .collect();
     let hash = Sha256::digest(input.as_bytes());
@@ -197,7 +238,7 @@ fn file_name(input: &str) -> String {
         .take(4)
         .map(|byte| format!("{byte:02x}"))
         .collect();
-    format!("{name}-{hex}.json")
+    format!("{name}-{hex}")
 }
 
 #[cfg(test)]
@@ -208,7 +249,7 @@ mod tests {
     use chrono::{DateTime, Utc};
     use serde::{Deserialize, Serialize};
 
-    use super::{CheckpointStore, Loaded, file_name};
+    use super::{CheckpointStore, Loaded, file_stem};
 
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     struct Place {
@@ -276,7 +317,7 @@ mod tests {
         let store = open(folder.path());
         fs::write(store.path(), "torn").unwrap();
         assert!(store.load::<Place>().is_err());
-        fs::write(&store.previous, "torn too").unwrap();
+        fs::write(&store.files.previous, "torn too").unwrap();
         assert!(store.load::<Place>().is_err());
         fs::remove_file(store.path()).unwrap();
         assert!(store.load::<Place>().is_err());
@@ -297,7 +338,7 @@ mod tests {
 
     #[test]
     fn names_that_differ_only_in_odd_characters_or_case_have_files_of_their_own() {
-        let names = ["ds_monitor://a/b", "ds_monitor://a:b", "ds_monitor://A:B"].map(file_name);
+        let names = ["ds_monitor://a/b", "ds_monitor://a:b", "ds_monitor://A:B"].map(file_stem);
         for name in &names {
             assert!(!name.contains(['/', ':']), "{name}");
         }

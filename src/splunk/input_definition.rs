@@ -13,6 +13,7 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
+use super::scheme::Scheme;
 use crate::secret::Secret;
 
 /// More than any configuration needs; a key is under 10 kB.
@@ -58,6 +59,20 @@ impl Stanza {
             .get(param)
             .map(|value| value.trim())
             .filter(|value| !value.is_empty())
+    }
+
+    /// Puts a value in the place of another.
+    pub fn set(&mut self, param: &str, value: &str) {
+        self.params.insert(param.to_owned(), value.to_owned());
+    }
+
+    /// The secret parameters whose value is the mask.
+    #[must_use]
+    pub fn masked(&self, scheme: &Scheme) -> Vec<&'static str> {
+        scheme
+            .secrets()
+            .filter(|param| self.get(param) == Some(MASK))
+            .collect()
     }
 }
 

@@ -3,9 +3,11 @@
 //! Format: Splunk's manual "Modular inputs" (help.splunk.com, Developing views and apps for Splunk Web).
 
 pub mod checkpoint;
+pub mod credentials;
 pub mod event;
 pub mod input_definition;
 pub mod log;
+pub mod rest;
 pub mod scheme;
 
 use std::io::{IsTerminal, Read, Write};
@@ -31,13 +33,42 @@ pub trait ModularInput {
     ///
     /// # Errors
     /// The message that Splunk Web shows to the administrator.
-    fn validate(&self, definition: &InputDefinition, session: &Session) -> Result<()>;
+    fn validate(&self, definition: InputDefinition, session: &Session) -> Result<()>;
 
     /// Makes one run of one input.
     ///
     /// # Errors
     /// The one problem that ends the run; it is logged here and nowhere else.
     fn run(&self, definition: InputDefinition, session: &Session) -> Result<()>;
+
+    /// Commands for a person, beside the protocol's own; they read the configuration of a run on stdin.
+    fn commands(&self) -> &'static [Command] {
+        &[]
+    }
+
+    /// Carries out one of [`ModularInput::commands`] and tells whether all is well.
+    ///
+    /// # Errors
+    /// Why it could not be carried out.
+    fn command(
+        &self,
+        name: &str,
+        _arguments: &[String],
+        _definition: InputDefinition,
+        _session: &Session,
+    ) -> Result<bool> {
+        bail!("the command {name} does not exist")
+    }
+}
+
+/// A command for a person.
+pub struct Command {
+    /// The first argument.
+    pub name: &'static str,
+    /// What may follow it.
+    pub arguments: &'static str,
+    /// What it does, for the help.
+    pub summary: &'static str,
 }
 
 /// What a run has from its process: the clock, the log and the way out.
@@ -71,12 +102,17 @@ enum Mode {
     Scheme,
     ValidateArguments,
     Run,
+    Command(&'static str, Vec<String>),
     Help,
     Version,
 }
 
 impl Mode {
-    fn of(mut arguments: impl Iterator<Item = String>, stdin_is_terminal: bool) -> Result<Self> {
+    fn of(
+        mut arguments: impl Iterator<Item = String>,
+        commands: &'static [Command],
+        stdin_is_terminal: bool,
+    ) -> Result<Self> {
         let mode = match arguments.next().as_deref() {
             None if stdin_is_terminal => Self::Help,
             None => Self::Run,
@@ -84,7 +120,10 @@ impl Mode {
             Some("--validate-arguments") => Self::ValidateArguments,
             Some("--help" | "-h" | "help") => Self::Help,
             Some("--version" | "-V") => Self::Version,
-            Some(other) => bail!("the argument {other} is unknown; --help lists those that exist"),
+            Some(other) => match commands.iter().find(|command| command.name == other) {
+                Some(command) => return Ok(Self::Command(command.name, arguments.collect())),
+                None => bail!("the argument {other} is unknown; --help lists those that exist"),
+            },
         };
         if let Some(extra) = arguments.next() {
             bail!("the argument {extra} is one too many; --help lists those that exist");
@@ -113,17 +152,33 @@ pub fn main(input: &dyn ModularInput) -> ExitCode {
 
 fn dispatch(input: &dyn ModularInput, session: &Session) -> Result<ExitCode> {
     let stdin = std::io::stdin();
-    let mode = Mode::of(std::env::args().skip(1), stdin.is_terminal())?;
+    let arguments = std::env::args().skip(1);
+    let mode = Mode::of(arguments, input.commands(), stdin.is_terminal())?;
     let scheme = input.scheme();
     match mode {
         Mode::Scheme => print(&scheme.xml()),
-        Mode::Help => print(&help(scheme)),
+        Mode::Help => print(&help(scheme, input.commands())),
         Mode::Version => print(&format!("{} {}\n", scheme.kind, env!("CARGO_PKG_VERSION"))),
-        Mode::ValidateArguments => validate(input, session, stdin.lock()),
+        Mode::ValidateArguments => {
+            shed_splunks_certificates()?;
+            validate(input, session, stdin.lock())
+        }
+        Mode::Command(name, arguments) => {
+            shed_splunks_certificates()?;
+            let definition = InputDefinition::read_run(scheme.kind, stdin.lock())
+                .with_context(|| format!("{name} wants the input's configuration on stdin: splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}", kind = scheme.kind))?;
+            let well = input.command(name, &arguments, definition, session)?;
+            Ok(if well {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
+        }
         Mode::Run => {
+            shed_splunks_certificates()?;
             let definition = InputDefinition::read_run(scheme.kind, stdin.lock())?;
             stop_on_signals(&session.stop)?;
-            let name = format!("{}://{}", scheme.kind, definition.stanza.name);
+            let name = scheme.input(&definition.stanza.name);
             input
                 .run(definition, session)
                 .map_err(|error| name_input(&name, error))?;
@@ -135,7 +190,7 @@ fn dispatch(input: &dyn ModularInput, session: &Session) -> Result<ExitCode> {
 /// External validation answers on the standard output, with the message for the form in Splunk Web.
 fn validate(input: &dyn ModularInput, session: &Session, stdin: impl Read) -> Result<ExitCode> {
     let checked = InputDefinition::read_validation(stdin)
-        .and_then(|definition| input.validate(&definition, session));
+        .and_then(|definition| input.validate(definition, session));
     let Err(error) = checked else {
         return Ok(ExitCode::SUCCESS);
     };
@@ -180,22 +235,70 @@ fn print(text: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn help(scheme: &Scheme) -> String {
+fn help(scheme: &Scheme, commands: &[Command]) -> String {
     let kind = scheme.kind;
-    format!(
+    let mut help = format!(
         "{kind} {}: {}\n\n\
          This program is a Splunk modular input. Splunk starts it, writes its configuration as XML on the\n\
          standard input and reads events as XML from the standard output; started by hand it has nothing to do.\n\n\
          To use it   install the app in Splunk, then Settings > Data inputs > {}\n\
-         To try it   splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind}\n\n  \
-         {kind}                       one run, configuration on the standard input\n  \
-         {kind} --scheme              describe the input to Splunk\n  \
-         {kind} --validate-arguments  check arguments, which come on the standard input\n  \
-         {kind} --version\n",
+         To test it  splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} check\n\n",
         env!("CARGO_PKG_VERSION"),
         scheme.description,
         scheme.title,
-    )
+    );
+    let mut line = |arguments: &str, summary: &str| {
+        let call = format!("{kind} {arguments}");
+        help.push_str(&format!("  {call:<40} {summary}\n"));
+    };
+    line(
+        "",
+        "make one run: only for Splunk, because it moves the position",
+    );
+    for command in commands {
+        line(
+            &format!("{} {}", command.name, command.arguments),
+            command.summary,
+        );
+    }
+    line("--scheme", "describe the input to Splunk");
+    line("--validate-arguments", "check the arguments of an input");
+    line("--version", "");
+    help.push_str(
+        "\nAll but --scheme and --version read the input's configuration on the standard input.\n",
+    );
+    help
+}
+
+/// splunkd can hand down an `SSL_CERT_FILE` of its own, which vouches for Splunk and not for the internet. The TLS
+/// library would trust it instead of the system's, so the process starts itself again without it.
+#[cfg(unix)]
+fn shed_splunks_certificates() -> Result<()> {
+    use std::os::unix::process::CommandExt;
+
+    let Some(home) = std::env::var_os("SPLUNK_HOME") else {
+        return Ok(());
+    };
+    let mut again = std::process::Command::new(std::env::current_exe()?);
+    again.args(std::env::args_os().skip(1));
+    let mut inherited = false;
+    for name in ["SSL_CERT_FILE", "SSL_CERT_DIR"] {
+        if std::env::var_os(name).is_some_and(|path| std::path::Path::new(&path).starts_with(&home))
+        {
+            again.env_remove(name);
+            inherited = true;
+        }
+    }
+    if inherited {
+        return Err(again.exec()).context("could not start again without Splunk's SSL_CERT_FILE");
+    }
+    Ok(())
+}
+
+/// Elsewhere the system's trust roots do not come from a file.
+#[cfg(not(unix))]
+fn shed_splunks_certificates() -> Result<()> {
+    Ok(())
 }
 
 /// SIGTERM is how splunkd stops an input, SIGINT how a person does.

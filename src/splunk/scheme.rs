@@ -61,6 +61,18 @@ pub struct Scheme {
 }
 
 impl Scheme {
+    /// The full name of an input of this kind: its stanza in `inputs.conf`.
+    #[must_use]
+    pub fn input(&self, name: &str) -> String {
+        format!("{}://{name}", self.kind)
+    }
+
+    /// The names of the secret arguments.
+    pub fn secrets(&self) -> impl Iterator<Item = &'static str> {
+        let secrets = self.arguments.iter().filter(|argument| argument.secret);
+        secrets.map(|argument| argument.name)
+    }
+
     /// The answer to `--scheme`. Both `required_on_*` are always written, because splunkd takes an absent
     /// `required_on_create` for true.
     #[must_use]

@@ -55,10 +55,9 @@ fn the_assertion_says_who_asks_for_whom_and_for_how_long() {
 fn a_key_works_in_every_form_it_survives_pasting_in() {
     let docusign = Docusign::new();
     let folder = tempdir().unwrap();
-    let file = folder.path().join("key.pem");
-    std::fs::write(&file, PRIVATE_KEY).unwrap();
     let input = Input::for_docusign("prod", &docusign, folder.path());
     for key in [
+        PRIVATE_KEY.to_owned(),
         PRIVATE_KEY_PKCS8.to_owned(),
         PRIVATE_KEY.replace('\n', " "),
         PRIVATE_KEY.replace('\n', ""),
@@ -66,17 +65,10 @@ fn a_key_works_in_every_form_it_survives_pasting_in() {
         PRIVATE_KEY.replace('\n', "\r\n"),
         format!("\"{PRIVATE_KEY}\""),
     ] {
-        input
-            .clone()
-            .param("private_key", key)
-            .run(ds_monitor())
-            .assert_exit(0);
+        let run = input.clone().pasted_key(&key).run(ds_monitor());
+        run.assert_exit(0);
     }
-    input
-        .without("private_key")
-        .param("private_key_path", file.to_str().unwrap())
-        .run(ds_monitor())
-        .assert_exit(0);
+    input.run(ds_monitor()).assert_exit(0);
 }
 
 #[test]
@@ -118,7 +110,7 @@ fn every_reason_for_getting_no_token_has_its_own_remedy() {
     let input = Input::for_docusign("prod", &docusign, folder.path());
     let other = "11111111-2222-3333-4444-555555555555";
 
-    let line = error(&input.clone().param("private_key", OTHER_PRIVATE_KEY));
+    let line = error(&input.clone().pasted_key(OTHER_PRIVATE_KEY));
     assert!(line.sentence.contains("does not belong to"), "{}", line.raw);
     let line = error(&input.clone().param("integration_key", other));
     assert!(line.sentence.contains("Go-Live"), "{}", line.raw);
@@ -151,20 +143,4 @@ fn a_clock_that_is_wrong_is_named_where_it_can_be_the_reason() {
     let folder = tempdir().unwrap();
     let line = error(&Input::for_docusign("prod", &docusign, folder.path()));
     assert!(line.sentence.contains("clock"), "{}", line.raw);
-}
-
-#[test]
-fn a_mask_without_a_stored_key_asks_for_the_key_again() {
-    let docusign = Docusign::new();
-    let folder = tempdir().unwrap();
-    let line = error(
-        &Input::for_docusign("prod", &docusign, folder.path()).param("private_key", "******"),
-    );
-    assert!(
-        line.sentence
-            .contains("paste the key again for the input prod"),
-        "{}",
-        line.raw
-    );
-    assert!(docusign.requests().is_empty());
 }

@@ -21,8 +21,17 @@ mod execution;
 /// Tokens, keys and what Docusign says when they do not fit.
 mod authentication;
 
+/// Secure storage, masks, and what splunkd is asked.
+mod secrets;
+
+/// `check`, `show` and `reset`.
+mod diagnosis;
+
 /// What Docusign does wrong, and which of it ends a run.
 mod faults;
+
+/// The way to Docusign: proxies and certificates.
+mod network;
 
 /// Where a run goes on: checkpoints, locks, readers that stop, signals.
 mod resuming;

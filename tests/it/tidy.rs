@@ -54,17 +54,30 @@ fn every_default_in_the_conf_file_is_that_of_an_argument_or_of_splunk() {
 /// The import table of `src/lib.rs`: what each part may use of the crate.
 #[test]
 fn the_modules_keep_to_their_import_table() {
-    let base = ["clock", "durable", "secret"];
+    let base = ["clock", "durable", "http", "secret"];
     let table = [
         ("clock.rs", vec![]),
         ("durable.rs", vec![]),
+        ("http.rs", vec![]),
         ("secret.rs", vec![]),
         ("splunk", [&base[..], &["splunk"]].concat()),
         ("docusign", [&base[..], &["docusign"]].concat()),
         ("settings.rs", [&base[..], &["splunk", "docusign"]].concat()),
         (
-            "monitor.rs",
+            "position.rs",
             [&base[..], &["splunk", "docusign", "settings"]].concat(),
+        ),
+        (
+            "diagnosis.rs",
+            [&base[..], &["splunk", "docusign", "settings", "position"]].concat(),
+        ),
+        (
+            "monitor.rs",
+            [
+                &base[..],
+                &["splunk", "docusign", "settings", "position", "diagnosis"],
+            ]
+            .concat(),
         ),
     ];
     let mut files = Vec::new();

@@ -2,9 +2,11 @@ use std::path::Path;
 
 use crate::ds_monitor;
 use crate::support::docusign::{
-    Docusign, ENCRYPTED_KEY, ENCRYPTED_KEY_PKCS1, PRIVATE_KEY, PUBLIC_KEY,
+    Docusign, ENCRYPTED_KEY, ENCRYPTED_KEY_PKCS1, INTEGRATION_KEY, OTHER_PRIVATE_KEY, PRIVATE_KEY,
+    PUBLIC_KEY,
 };
 use crate::support::input::Input;
+use crate::support::splunkd::Splunkd;
 
 fn input(docusign: &Docusign) -> Input {
     Input::for_docusign("prod", docusign, Path::new("/no/checkpoint"))
@@ -24,17 +26,21 @@ fn refusal(input: &Input) -> String {
 }
 
 #[test]
-fn good_arguments_pass_without_a_word() {
+fn good_arguments_pass_without_a_word_after_one_record_was_asked_for() {
     let docusign = Docusign::new();
     for input in [
         input(&docusign),
         input(&docusign).keep_stdin_open(),
-        input(&docusign).param("private_key", "******"),
+        input(&docusign).pasted_key(PRIVATE_KEY),
         input(&docusign).param("organization_id", ""),
     ] {
+        let before = docusign.stream_cursors().len();
         let outcome = input.validate(ds_monitor());
         outcome.assert_exit(0);
         assert!(outcome.stdout.is_empty() && outcome.stderr.is_empty());
+        assert_eq!(docusign.stream_cursors().len(), before + 1);
+        let requests = docusign.requests();
+        assert_eq!(requests.last().unwrap().query("limit"), Some("1"));
     }
 }
 
@@ -45,27 +51,29 @@ fn a_bad_value_is_refused_with_the_name_of_its_parameter() {
         ("environment", "test", "production or demo"),
         ("integration_key", "abc", "GUID"),
         ("user_id", "", "missing"),
-        ("private_key", "", "missing"),
+        ("private_key_path", "", "missing"),
+        ("private_key", PRIVATE_KEY, "both set"),
         ("limit", "5000", "1 to 2000"),
         ("start_from", "last week", "2026-01-31"),
         ("start_from", "2999-01-01", "future"),
         ("auth_url", "https://example.com", "Docusign"),
         ("monitor_url", "http://lens.docusign.net", "https://"),
-        ("private_key_path", "/does/not/exist", "both set"),
+        ("private_key_path", "/does/not/exist", "does not exist"),
         ("ca_file", "/does/not/exist", "does not exist"),
     ] {
         let message = refusal(&input(&docusign).param(param, value));
         assert!(
-            message.contains(param) && message.contains(expected),
+            message.contains(param.trim_end_matches("_path")) && message.contains(expected),
             "{param}={value}: {message}"
         );
     }
+    assert!(docusign.requests().is_empty());
 }
 
 #[test]
 fn a_key_that_cannot_sign_is_refused_without_being_shown() {
     let docusign = Docusign::new();
-    let damaged = PRIVATE_KEY.replace("\n", "").replace("MII", "MIM");
+    let damaged = PRIVATE_KEY.replace('\n', "").replace("MII", "MIM");
     for (key, expected) in [
         (ENCRYPTED_KEY, "passphrase"),
         (ENCRYPTED_KEY_PKCS1, "passphrase"),
@@ -73,8 +81,120 @@ fn a_key_that_cannot_sign_is_refused_without_being_shown() {
         (&damaged, "damaged"),
         (&PRIVATE_KEY[..600], "damaged"),
     ] {
-        let message = refusal(&input(&docusign).param("private_key", key));
+        let message = refusal(&input(&docusign).pasted_key(key));
         assert!(message.contains(expected), "{message}");
     }
     assert!(docusign.requests().is_empty());
+}
+
+#[test]
+fn what_docusign_refuses_refuses_the_save_with_the_remedy() {
+    let docusign = Docusign::new();
+    let other = "11111111-2222-3333-4444-555555555555";
+    for (input, expected) in [
+        (
+            input(&docusign).pasted_key(OTHER_PRIVATE_KEY),
+            "does not belong to",
+        ),
+        (input(&docusign).param("user_id", other), "User ID"),
+        (
+            input(&docusign).param("organization_id", other),
+            "entitlement",
+        ),
+        (
+            input(&docusign).param("start_from", "aa_9_9_9x"),
+            "cursor=aa_9_9_9x",
+        ),
+    ] {
+        let message = refusal(&input);
+        assert!(message.contains(expected), "{message}");
+    }
+    docusign.consented_scopes(&[]);
+    let message = refusal(&input(&docusign));
+    let url = format!(
+        "{}/oauth/auth?response_type=code&amp;scope=impersonation&amp;client_id={INTEGRATION_KEY}&amp;redirect_uri=https://localhost/ds_monitor",
+        docusign.url()
+    );
+    assert!(message.contains(&url), "{message}");
+}
+
+/// A stand-in splunkd that has moved the key of the input `prod` to secure storage already.
+fn splunkd_after_a_run(docusign: &Docusign) -> (Splunkd, Input) {
+    let splunkd = Splunkd::start();
+    let folder = tempfile::tempdir().unwrap();
+    let input = Input::for_docusign("prod", docusign, folder.path())
+        .pasted_key(PRIVATE_KEY)
+        .saved_in(&splunkd);
+    input.run(ds_monitor()).assert_exit(0);
+    let input = input.read_from(&splunkd);
+    (splunkd, input)
+}
+
+#[test]
+fn an_edit_with_the_mask_is_tested_with_the_stored_key() {
+    let docusign = Docusign::new();
+    let (splunkd, input) = splunkd_after_a_run(&docusign);
+    let before = docusign.token_requests();
+    input.validate(ds_monitor()).assert_exit(0);
+    assert_eq!(docusign.token_requests(), before + 1);
+    docusign.consented_scopes(&[]);
+    assert!(refusal(&input).contains("Consent is missing"));
+
+    let copy = input.param("index", "security");
+    for (realm, user, _) in splunkd.secrets() {
+        splunkd.set_secret(&realm, &user, None);
+    }
+    assert!(refusal(&copy).contains("paste the key again for the input prod"));
+}
+
+#[test]
+fn the_edit_that_puts_the_mask_in_the_place_of_the_key_passes_whatever_docusign_says() {
+    let docusign = Docusign::new().consented_scopes(&[]);
+    let splunkd = Splunkd::start();
+    let input = input(&docusign).pasted_key(PRIVATE_KEY).saved_in(&splunkd);
+    input
+        .param("private_key", "******")
+        .validate(ds_monitor())
+        .assert_exit(0);
+    assert!(docusign.requests().is_empty());
+}
+
+#[test]
+fn an_outage_refuses_a_new_input_or_key_but_no_edit_with_a_known_key() {
+    let docusign = Docusign::new();
+    let (splunkd, masked) = splunkd_after_a_run(&docusign);
+    let nobody = format!("http://127.0.0.1:{}", free_port());
+    let masked = masked.param("auth_url", &nobody);
+    let outcome = masked.validate(ds_monitor());
+    outcome.assert_exit(0);
+    assert!(outcome.stdout.is_empty());
+    assert_eq!(outcome.log_lines()[0].level, "WARN");
+
+    let new_key = masked.clone().param("private_key", PRIVATE_KEY);
+    let message = refusal(&new_key);
+    assert!(message.contains("cannot be reached"), "{message}");
+    assert!(message.contains("was not saved"), "{message}");
+
+    // A key in a file cannot be seen to be new; that the input exists is what counts.
+    let by_file = input(&docusign)
+        .param("auth_url", &nobody)
+        .splunkd(&splunkd);
+    by_file.validate(ds_monitor()).assert_exit(0);
+    let new_input = Input::for_docusign("new", &docusign, Path::new("/no/checkpoint"))
+        .param("auth_url", &nobody)
+        .splunkd(&splunkd);
+    assert!(refusal(&new_input).contains("cannot be reached"));
+}
+
+#[test]
+fn an_edit_with_the_mask_passes_where_splunkd_cannot_be_asked() {
+    let docusign = Docusign::new();
+    let outcome = input(&docusign).pasted_key("******").validate(ds_monitor());
+    outcome.assert_exit(0);
+    assert_eq!(outcome.log_lines()[0].level, "WARN");
+}
+
+fn free_port() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap().port()
 }

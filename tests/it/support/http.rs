@@ -2,7 +2,8 @@
 //!
 //! It keeps connections alive, logs every request before answering it, and can fail the way networks do: a body
 //! cut short, a wrong length, silence, a reset. Mock crates cannot do that, hence plain `std::net`. It reads no
-//! chunked request bodies and speaks no TLS. A handler that panics fails the test when the server is dropped.
+//! chunked request bodies and speaks no TLS, for which there is [`super::tls`]. A handler that panics fails the test
+//! when the server is dropped.
 
 use std::any::Any;
 use std::fmt::{Display, Write as _};
@@ -59,7 +60,7 @@ impl Request {
 
     /// Reads one request but leaves its last byte in the socket: closing a socket that holds unread bytes is what
     /// makes the system send a reset, and `std` has no stable way to ask for one.
-    fn receive(mut stream: &TcpStream) -> io::Result<Option<Self>> {
+    pub(super) fn receive(mut stream: &TcpStream) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         let mut chunk = [0; 4096];
         let unread = loop {
@@ -264,7 +265,7 @@ impl Reply {
     }
 
     /// Sends the reply and says whether the connection may serve another request.
-    fn send(&self, stream: &TcpStream) -> io::Result<bool> {
+    pub(super) fn send(&self, stream: &TcpStream) -> io::Result<bool> {
         thread::sleep(self.delay);
         let sent = match self.fault {
             Fault::CutAfter(n) | Fault::StallAfter(n) => &self.body[..n.min(self.body.len())],
@@ -325,48 +326,36 @@ fn wait_until_closed(mut stream: &TcpStream) -> io::Result<()> {
 
 /// A listening server with its own threads; dropping it closes everything, stalled connections included.
 pub struct Server {
-    address: SocketAddr,
+    loopback: Loopback,
     shared: Arc<Shared>,
-    acceptor: Option<JoinHandle<()>>,
 }
 
 struct Shared {
     handler: Box<dyn Fn(&Request) -> Reply + Send + Sync>,
     log: Mutex<Vec<Request>>,
     arrived: Condvar,
-    /// Weak, because a connection's thread must be able to close its socket by letting go of it.
-    connections: Mutex<Vec<Weak<TcpStream>>>,
-    stopping: AtomicBool,
     panics: Mutex<Vec<String>>,
 }
 
 impl Server {
     /// Listens on a free port of loopback and answers every request through `handler`.
     pub fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             handler: Box::new(handler),
             log: Mutex::default(),
             arrived: Condvar::new(),
-            connections: Mutex::default(),
-            stopping: AtomicBool::new(false),
             panics: Mutex::default(),
         });
-        let acceptor = thread::spawn({
+        let loopback = Loopback::listen({
             let shared = shared.clone();
-            move || shared.accept(&listener)
+            move |stream| shared.serve(stream)
         });
-        Self {
-            address,
-            shared,
-            acceptor: Some(acceptor),
-        }
+        Self { loopback, shared }
     }
 
     /// The base address, `http://127.0.0.1:<port>`.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        format!("http://{}", self.loopback.address())
     }
 
     /// Every request received so far, in order.
@@ -399,22 +388,7 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.shared.stopping.store(true, Ordering::SeqCst);
-        // The acceptor sleeps in accept(); a connection of our own wakes it up to see the flag.
-        let _ = TcpStream::connect(self.address);
-        if let Some(acceptor) = self.acceptor.take() {
-            let _ = acceptor.join();
-        }
-        for connection in self
-            .shared
-            .connections
-            .lock()
-            .unwrap()
-            .iter()
-            .filter_map(Weak::upgrade)
-        {
-            let _ = connection.shutdown(Shutdown::Both);
-        }
+        self.loopback.close();
         let panics = self.shared.panics.lock().unwrap().join("\n");
         assert!(
             panics.is_empty() || thread::panicking(),
@@ -424,21 +398,6 @@ impl Drop for Server {
 }
 
 impl Shared {
-    fn accept(self: &Arc<Self>, listener: &TcpListener) {
-        for stream in listener.incoming() {
-            if self.stopping.load(Ordering::SeqCst) {
-                return;
-            }
-            let stream = Arc::new(stream.unwrap());
-            let mut connections = self.connections.lock().unwrap();
-            connections.retain(|connection| connection.strong_count() > 0);
-            connections.push(Arc::downgrade(&stream));
-            let shared = self.clone();
-            // An error here is a client that left, which is its right.
-            thread::spawn(move || shared.serve(&stream));
-        }
-    }
-
     fn serve(&self, mut stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
         while let Some(request) = Request::receive(stream)? {
@@ -471,4 +430,101 @@ impl Shared {
             Reply::text(500, "text/plain", text)
         })
     }
+}
+
+/// A listener on a free port of loopback, with a thread for every connection; dropping it closes them all.
+pub(super) struct Loopback {
+    address: SocketAddr,
+    connections: Arc<Connections>,
+    acceptor: Option<JoinHandle<()>>,
+}
+
+#[derive(Default)]
+struct Connections {
+    /// Weak, because a connection's thread must be able to close its socket by letting go of it.
+    open: Mutex<Vec<Weak<TcpStream>>>,
+    closing: AtomicBool,
+}
+
+impl Loopback {
+    /// An error of `serve` is a client that left, which is its right.
+    pub(super) fn listen(
+        serve: impl Fn(&TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::<Connections>::default();
+        let acceptor = thread::spawn({
+            let (connections, serve) = (connections.clone(), Arc::new(serve));
+            move || connections.accept(&listener, &serve)
+        });
+        Self {
+            address,
+            connections,
+            acceptor: Some(acceptor),
+        }
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn close(&mut self) {
+        let Some(acceptor) = self.acceptor.take() else {
+            return;
+        };
+        self.connections.closing.store(true, Ordering::SeqCst);
+        // The acceptor sleeps in accept(); a connection of our own wakes it up to see the flag.
+        let _ = TcpStream::connect(self.address);
+        let _ = acceptor.join();
+        let open = self.connections.open.lock().unwrap();
+        for connection in open.iter().filter_map(Weak::upgrade) {
+            let _ = connection.shutdown(Shutdown::Both);
+        }
+    }
+}
+
+impl Drop for Loopback {
+    fn drop(&mut self) {
+        self.close();
+    }
+}
+
+impl Connections {
+    fn accept<S>(&self, listener: &TcpListener, serve: &Arc<S>)
+    where
+        S: Fn(&TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    {
+        for stream in listener.incoming() {
+            if self.closing.load(Ordering::SeqCst) {
+                return;
+            }
+            let stream = Arc::new(stream.unwrap());
+            let mut open = self.open.lock().unwrap();
+            open.retain(|connection| connection.strong_count() > 0);
+            open.push(Arc::downgrade(&stream));
+            let serve = serve.clone();
+            thread::spawn(move || serve(&stream));
+        }
+    }
+}
+
+/// Passes bytes on between a client and a server, each way by its own function; as soon as one of them fails, both
+/// sides are closed, so that the other ends too.
+pub(super) fn relay(
+    client: &TcpStream,
+    server: &TcpStream,
+    there: impl FnOnce() -> io::Result<()> + Send,
+    back: impl FnOnce() -> io::Result<()>,
+) {
+    let close_on_failure = |result: io::Result<()>| {
+        if result.is_err() {
+            let _ = client.shutdown(Shutdown::Both);
+            let _ = server.shutdown(Shutdown::Both);
+        }
+    };
+    thread::scope(|scope| {
+        scope.spawn(|| close_on_failure(there()));
+        close_on_failure(back());
+    });
 }

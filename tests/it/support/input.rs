@@ -51,17 +51,22 @@ impl Input {
         Self::new("ds_lookups", name).param("interval", "86400")
     }
 
-    /// A complete `[ds_monitor://name]` that collects from the stand-in.
+    /// A complete `[ds_monitor://name]` that collects from the stand-in, with its key in a file.
     pub fn for_docusign(name: &str, docusign: &Docusign, checkpoint_dir: &Path) -> Self {
         Self::ds_monitor(name)
             .checkpoint_dir(checkpoint_dir)
             .param("integration_key", docusign::INTEGRATION_KEY)
             .param("user_id", docusign::USER_ID)
-            .param("private_key", docusign::PRIVATE_KEY)
+            .param("private_key_path", docusign::PRIVATE_KEY_PATH)
             .param("auth_url", docusign.url())
             .param("monitor_url", docusign.url())
             .param("admin_url", docusign.url() + "/management")
             .param("start_from", "earliest")
+    }
+
+    /// The key in the field for it, in the place of the file.
+    pub fn pasted_key(self, key: &str) -> Self {
+        self.without("private_key_path").param("private_key", key)
     }
 
     fn new(kind: &str, name: &str) -> Self {

@@ -1,9 +1,9 @@
 //! Scripted stand-ins for the two outside worlds, and a runner for the real binaries.
 //!
 //! [`docusign`] and [`splunkd`] answer on loopback through the small server of [`http`], which can also fail in
-//! the ways a network does; [`input`] starts a binary the way splunkd does and reads back what it wrote. The
-//! integration tests, the demo in `examples/` and the benchmarks share these files, so that all three tell the
-//! same story about Docusign and Splunk.
+//! the ways a network does; [`tls`] and [`proxy`] can stand in between. [`input`] starts a binary the way splunkd
+//! does and reads back what it wrote. The integration tests, the demo in `examples/` and the benchmarks share these
+//! files, so that all three tell the same story about Docusign and Splunk.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -18,4 +18,6 @@
 pub mod docusign;
 pub mod http;
 pub mod input;
+pub mod proxy;
 pub mod splunkd;
+pub mod tls;

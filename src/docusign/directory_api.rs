@@ -1,0 +1,466 @@
+//! Who and what the GUIDs in the records are: userinfo, eSignature's users, the Admin API's organizations and users.
+//!
+//! The same thing is a string in one API and a number in the other, and most fields can be missing: everything is
+//! read leniently into text. Formats: Docusign's eSignature v2.1 and Admin v2.1 descriptions; userinfo is described
+//! with the account server.
+
+use std::collections::BTreeMap;
+
+use reqwest::header::ACCEPT;
+use reqwest::{Method, Url};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+use serde_json::Value;
+
+use super::BaseUrl;
+use super::client::{ApiError, Client, Refusal};
+use super::jwt_grant::{CONSENT_REQUIRED, Identity, JwtGrant, PrivateKey};
+
+/// Rows of eSignature's Users:list a page; Docusign's maximum.
+pub const USERS_A_PAGE: usize = 100;
+
+/// Rows of the Admin API's users a page; Docusign's maximum.
+const ADMIN_USERS_A_PAGE: usize = 250;
+
+/// What eSignature's users are asked for with; closed ones too, because old records name them.
+const ALL_STATUSES: &str = "ActivationRequired,ActivationSent,Active,Closed,Disabled";
+
+/// The parts of the directory, each with a scope of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    /// Users of the accounts in which the service user is a member.
+    Users,
+    /// Organizations and their accounts.
+    Organizations,
+    /// Users of the organization's other accounts.
+    OrganizationUsers,
+}
+
+impl Part {
+    /// All parts.
+    pub const ALL: [Self; 3] = [Self::Users, Self::Organizations, Self::OrganizationUsers];
+
+    /// The scope that Docusign wants for it, beside `impersonation`.
+    #[must_use]
+    pub fn scope(self) -> &'static str {
+        match self {
+            Self::Users => "signature",
+            Self::Organizations => "organization_read",
+            Self::OrganizationUsers => "user_read",
+        }
+    }
+
+    fn action(self) -> &'static str {
+        match self {
+            Self::Users => "list_users",
+            Self::Organizations => "list_organizations",
+            Self::OrganizationUsers => "list_organization_users",
+        }
+    }
+}
+
+/// The service user and the accounts that he or she is a member of.
+#[derive(Debug, Deserialize)]
+pub struct UserInfo {
+    /// The accounts.
+    #[serde(default)]
+    pub accounts: Vec<MemberAccount>,
+}
+
+/// An account in userinfo.
+#[derive(Debug, Deserialize)]
+pub struct MemberAccount {
+    /// GUID of the account.
+    #[serde(default, deserialize_with = "text")]
+    pub account_id: String,
+    /// Its name.
+    #[serde(default, deserialize_with = "text")]
+    pub account_name: String,
+    /// `true` or `false`: whether it is the user's default account.
+    #[serde(default, deserialize_with = "text")]
+    pub is_default: String,
+    /// Where the account's eSignature API is, without `/restapi`.
+    #[serde(default, deserialize_with = "text")]
+    pub base_uri: String,
+    /// The organization that the account is linked to.
+    #[serde(default)]
+    pub organization: Option<OrganizationLink>,
+}
+
+/// The organization of an account in userinfo.
+#[derive(Debug, Deserialize)]
+pub struct OrganizationLink {
+    /// GUID of the organization.
+    #[serde(default, deserialize_with = "text")]
+    pub organization_id: String,
+}
+
+/// An organization that the service user administers.
+#[derive(Debug, Deserialize)]
+pub struct Organization {
+    /// GUID of the organization.
+    #[serde(default, deserialize_with = "text")]
+    pub id: String,
+    /// Its name.
+    #[serde(default, deserialize_with = "text")]
+    pub name: String,
+    /// Its accounts.
+    #[serde(default, deserialize_with = "list")]
+    pub accounts: Vec<OrganizationAccount>,
+}
+
+/// An account of an organization.
+#[derive(Debug, Deserialize)]
+pub struct OrganizationAccount {
+    /// GUID of the account.
+    #[serde(default, deserialize_with = "text")]
+    pub id: String,
+    /// Its name.
+    #[serde(default, deserialize_with = "text")]
+    pub name: String,
+    /// The account number that Docusign's pages show.
+    #[serde(default, deserialize_with = "text")]
+    pub external_account_id: String,
+    /// The data centre.
+    #[serde(default, deserialize_with = "text")]
+    pub site_id: String,
+}
+
+/// A user of an account, from either API; what an API does not tell is empty.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct User {
+    /// GUID of the user.
+    #[serde(deserialize_with = "text", alias = "id")]
+    pub user_id: String,
+    /// Full name.
+    #[serde(deserialize_with = "text", alias = "user_name")]
+    pub user_name: String,
+    /// E-mail address; several users can have the same.
+    #[serde(deserialize_with = "text")]
+    pub email: String,
+    /// Given name.
+    #[serde(deserialize_with = "text", alias = "first_name")]
+    pub first_name: String,
+    /// Family name.
+    #[serde(deserialize_with = "text", alias = "last_name")]
+    pub last_name: String,
+    /// `Active`, `Closed` and so on; the Admin API writes them in lower case.
+    #[serde(deserialize_with = "text", alias = "membership_status")]
+    pub user_status: String,
+    /// For example `CompanyUser`.
+    #[serde(deserialize_with = "text")]
+    pub user_type: String,
+    /// `True` or `False`.
+    #[serde(deserialize_with = "text")]
+    pub is_admin: String,
+    /// Name of the permission profile.
+    #[serde(deserialize_with = "text")]
+    pub permission_profile_name: String,
+    /// Job title.
+    #[serde(deserialize_with = "text")]
+    pub job_title: String,
+    /// Company.
+    #[serde(deserialize_with = "text")]
+    pub company: String,
+    /// When the user was created.
+    #[serde(deserialize_with = "text", alias = "created_on")]
+    pub created_date_time: String,
+    /// When the user last logged in.
+    #[serde(deserialize_with = "text")]
+    pub last_login: String,
+}
+
+/// A page of users.
+#[derive(Debug)]
+pub struct UserPage {
+    /// The rows.
+    pub users: Vec<User>,
+    /// Where the next page begins, if there is one.
+    pub next: Option<usize>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct EsignatureUsers {
+    #[serde(default, deserialize_with = "list")]
+    users: Vec<User>,
+    #[serde(default, deserialize_with = "text")]
+    total_set_size: String,
+}
+
+#[derive(Deserialize)]
+struct AdminUsers {
+    #[serde(default, deserialize_with = "list")]
+    users: Vec<User>,
+    #[serde(default)]
+    paging: Paging,
+}
+
+#[derive(Default, Deserialize)]
+struct Paging {
+    #[serde(default, deserialize_with = "text")]
+    total_set_size: String,
+}
+
+#[derive(Deserialize)]
+struct Organizations {
+    #[serde(default, deserialize_with = "list")]
+    organizations: Vec<Organization>,
+}
+
+/// Text, whatever the API made of it: strings stay, numbers and booleans are printed, null is empty.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    Ok(match Value::deserialize(deserializer)? {
+        Value::String(text) => text,
+        Value::Null => String::new(),
+        other => other.to_string(),
+    })
+}
+
+/// A list, for which null means empty.
+fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
+    deserializer: D,
+) -> Result<Vec<T>, D::Error> {
+    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+}
+
+/// The directory, with one token for all its parts where the user has consented to all of them.
+pub struct DirectoryApi {
+    client: Client,
+    admin_url: BaseUrl,
+    identity: Identity,
+    key: PrivateKey,
+    /// For all parts together, until Docusign says that a consent is missing.
+    together: Option<JwtGrant>,
+    /// For each part alone.
+    apart: BTreeMap<Part, JwtGrant>,
+}
+
+impl DirectoryApi {
+    /// The directory as `identity` may see it; its scope is replaced by those that are needed.
+    #[must_use]
+    pub fn new(client: Client, identity: &Identity, key: PrivateKey, admin_url: BaseUrl) -> Self {
+        let scopes: Vec<_> = Part::ALL.into_iter().map(Part::scope).collect();
+        let all = format!("impersonation {}", scopes.join(" "));
+        Self {
+            together: Some(JwtGrant::new(
+                client.clone(),
+                identity.with_scope(&all),
+                key.clone(),
+            )),
+            apart: BTreeMap::new(),
+            identity: identity.clone(),
+            client,
+            admin_url,
+            key,
+        }
+    }
+
+    /// The accounts of the service user.
+    ///
+    /// # Errors
+    /// Docusign does not tell; the error says what to do.
+    pub fn userinfo(&mut self) -> Result<UserInfo, ApiError> {
+        let url = self.identity.auth_url.join("/oauth/userinfo");
+        self.get(Part::Users, &url)
+    }
+
+    /// A page of the users of an account, from `start` on.
+    ///
+    /// # Errors
+    /// Docusign does not tell; the error says what to do.
+    pub fn users(
+        &mut self,
+        base_uri: &BaseUrl,
+        account_id: &str,
+        start: usize,
+    ) -> Result<UserPage, ApiError> {
+        let mut url = base_uri.join(&format!("/restapi/v2.1/accounts/{account_id}/users"));
+        url.query_pairs_mut()
+            .append_pair("count", &USERS_A_PAGE.to_string())
+            .append_pair("start_position", &start.to_string())
+            .append_pair("status", ALL_STATUSES)
+            .append_pair("additional_info", "true");
+        let page: EsignatureUsers = self.get(Part::Users, &url)?;
+        Ok(UserPage::new(
+            page.users,
+            start,
+            &page.total_set_size,
+            USERS_A_PAGE,
+        ))
+    }
+
+    /// The organizations that the service user administers.
+    ///
+    /// # Errors
+    /// Docusign does not tell; the error says what to do.
+    pub fn organizations(&mut self) -> Result<Vec<Organization>, ApiError> {
+        let url = self.admin_url.join("/v2/organizations");
+        let answer: Organizations = self.get(Part::Organizations, &url)?;
+        Ok(answer.organizations)
+    }
+
+    /// A page of the users of an account that belongs to an organization, from `start` on.
+    ///
+    /// # Errors
+    /// Docusign does not tell; the error says what to do.
+    pub fn organization_users(
+        &mut self,
+        organization_id: &str,
+        account_id: &str,
+        start: usize,
+    ) -> Result<UserPage, ApiError> {
+        let mut url = self
+            .admin_url
+            .join(&format!("/v2/organizations/{organization_id}/users"));
+        url.query_pairs_mut()
+            .append_pair("account_id", account_id)
+            .append_pair("start", &start.to_string())
+            .append_pair("take", &ADMIN_USERS_A_PAGE.to_string());
+        let page: AdminUsers = self.get(Part::OrganizationUsers, &url)?;
+        Ok(UserPage::new(
+            page.users,
+            start,
+            &page.paging.total_set_size,
+            ADMIN_USERS_A_PAGE,
+        ))
+    }
+
+    fn get<T: DeserializeOwned>(&mut self, part: Part, url: &Url) -> Result<T, ApiError> {
+        if let Some(grant) = &mut self.together {
+            match get(&self.client, grant, part, url) {
+                Err(error) if error.code.as_deref() == Some(CONSENT_REQUIRED) => {
+                    self.together = None;
+                }
+                other => return other,
+            }
+        }
+        let grant = self.apart.entry(part).or_insert_with(|| {
+            let scope = format!("impersonation {}", part.scope());
+            let identity = self.identity.with_scope(&scope);
+            JwtGrant::new(self.client.clone(), identity, self.key.clone())
+        });
+        get(&self.client, grant, part, url)
+    }
+}
+
+fn get<T: DeserializeOwned>(
+    client: &Client,
+    grant: &mut JwtGrant,
+    part: Part,
+    url: &Url,
+) -> Result<T, ApiError> {
+    grant.with_token(|token| {
+        client
+            .call(
+                part.action(),
+                || {
+                    client
+                        .request(Method::GET, url.clone())
+                        .bearer_auth(token.expose())
+                        .header(ACCEPT, "application/json")
+                },
+                |body| {
+                    serde_json::from_slice(&body)
+                        .map_err(|_| "the body is not the JSON of such an answer".to_owned())
+                },
+            )
+            .map_err(|error| {
+                let host = url.host_str().unwrap_or_default();
+                ApiError::new(part.action(), host, error, |refusal| {
+                    explain(part, url, refusal)
+                })
+            })
+    })
+}
+
+/// The words for a refusal.
+fn explain(part: Part, url: &Url, refusal: &Refusal) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let remedy = match (part, refusal.status) {
+        (Part::Users, 401 | 403) => {
+            "The service user must be an administrator of the account to list its users"
+        }
+        (_, 401 | 403) => "The service user must be an Organization Administrator",
+        (Part::Users, _) => "Check environment and auth_url",
+        _ => "Check environment and admin_url",
+    };
+    format!(
+        "Docusign ({host}) refuses {}: {refusal}. {remedy}",
+        url.path()
+    )
+}
+
+impl UserPage {
+    /// Paging goes by what has been received, never by addresses that an answer names.
+    fn new(users: Vec<User>, start: usize, total: &str, page_size: usize) -> Self {
+        let end = start + users.len();
+        let more = match total.parse::<usize>() {
+            Ok(total) => end < total,
+            Err(_) => users.len() >= page_size,
+        };
+        Self {
+            next: (more && !users.is_empty()).then_some(end),
+            users,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Organizations, User, UserInfo, UserPage};
+
+    #[test]
+    fn users_of_both_apis_are_read_into_the_same_fields() {
+        let esignature = r#"{"userId":"u1","userName":"Ann Ö","email":"a@example.com","userStatus":"Active","isAdmin":"True","permissionProfileId":1,"createdDateTime":"2020-01-01T00:00:00Z","company":null}"#;
+        let user: User = serde_json::from_str(esignature).unwrap();
+        assert_eq!(
+            (user.user_id.as_str(), user.user_name.as_str()),
+            ("u1", "Ann Ö")
+        );
+        assert_eq!(
+            (user.is_admin.as_str(), user.company.as_str()),
+            ("True", "")
+        );
+        let admin = r#"{"id":"u2","user_name":"Bob","first_name":"B","user_status":"active","membership_status":"closed","created_on":"2020","is_managed_by_scim":true}"#;
+        let user: User = serde_json::from_str(admin).unwrap();
+        assert_eq!(
+            (user.user_id.as_str(), user.first_name.as_str()),
+            ("u2", "B")
+        );
+        assert_eq!(
+            (user.user_status.as_str(), user.created_date_time.as_str()),
+            ("closed", "2020")
+        );
+    }
+
+    #[test]
+    fn numbers_booleans_and_nulls_become_text() {
+        let userinfo = r#"{"sub":"x","accounts":[{"account_id":"a","is_default":true,"base_uri":"https://na3.docusign.net"},{"account_name":7}]}"#;
+        let userinfo: UserInfo = serde_json::from_str(userinfo).unwrap();
+        assert_eq!(userinfo.accounts[0].is_default, "true");
+        assert_eq!(userinfo.accounts[1].account_name, "7");
+        let organizations = r#"{"organizations":[{"id":"o","accounts":[{"id":"a","external_account_id":123,"site_id":4}]},{"accounts":null}]}"#;
+        let answer: Organizations = serde_json::from_str(organizations).unwrap();
+        assert_eq!(
+            answer.organizations[0].accounts[0].external_account_id,
+            "123"
+        );
+        assert!(answer.organizations[1].accounts.is_empty());
+    }
+
+    #[test]
+    fn the_next_page_begins_where_the_rows_end() {
+        let page = |count: usize, start, total| {
+            let users = (0..count).map(|_| User::default()).collect();
+            UserPage::new(users, start, total, 100).next
+        };
+        assert_eq!(page(100, 0, "234"), Some(100));
+        assert_eq!(page(34, 200, "234"), None);
+        assert_eq!(page(50, 0, "234"), Some(50));
+        assert_eq!(page(0, 100, "234"), None);
+        assert_eq!(page(100, 0, ""), Some(100));
+        assert_eq!(page(99, 0, ""), None);
+    }
+}

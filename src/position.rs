@@ -1,0 +1,205 @@
+//! Where an input stands in Docusign's stream, and where its next run begins.
+//!
+//! A position belongs to one stream: it is never used for another, and never taken for absent because it cannot be
+//! read. What is kept is described by [`Position`]; how it is kept, by [`crate::splunk::checkpoint`].
+
+use std::fmt;
+
+use anyhow::{Result, anyhow};
+use chrono::TimeDelta;
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Clock;
+use crate::settings::{Settings, StartFrom, iso};
+use crate::splunk::checkpoint::{CheckpointStore, Loaded, Saved};
+use crate::splunk::log::{Fields, Log};
+
+/// How far a run steps back when the generation of the endpoint has changed.
+const GENERATION_OVERLAP: TimeDelta = TimeDelta::hours(1);
+
+/// Where a stanza stands in Docusign's stream: what its checkpoint holds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Everything before this cursor of Docusign's has been read by Splunk.
+    pub cursor: String,
+    /// The cursor that was sent for the last page that held records.
+    pub cursor_before_last_records: String,
+    /// Open while a run is sending records: a run that finds it open was preceded by one that was cut off.
+    pub state: State,
+    /// Whose stream the cursor belongs to.
+    pub identity: Identity,
+    /// The service user of the last run.
+    pub user_id: String,
+}
+
+/// Whether the last run ended in good order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A run is sending records, or was cut off while it did.
+    Open,
+    /// The last run ended in good order.
+    Closed,
+}
+
+/// What makes a cursor meaningless elsewhere.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// `production` or `demo`.
+    pub environment: String,
+    /// Host of the Monitor API.
+    pub host: String,
+    /// Generation of the endpoint.
+    pub generation: String,
+    /// The organization, where the endpoint names one.
+    pub organization_id: Option<String>,
+}
+
+impl Position {
+    /// The position of an input that has read nothing: the next run begins at `cursor`.
+    #[must_use]
+    pub fn first(cursor: String, settings: &Settings) -> Self {
+        Self {
+            cursor_before_last_records: cursor.clone(),
+            cursor,
+            state: State::Closed,
+            identity: Identity::of(settings),
+            user_id: settings.identity.user_id.clone(),
+        }
+    }
+
+    /// The cursor that a run begins with.
+    #[must_use]
+    pub fn start(&self) -> &str {
+        match self.state {
+            State::Open => &self.cursor_before_last_records,
+            State::Closed => &self.cursor,
+        }
+    }
+}
+
+impl Identity {
+    /// What the settings lead to.
+    #[must_use]
+    pub fn of(settings: &Settings) -> Self {
+        Self {
+            environment: settings.environment.name().to_owned(),
+            host: settings.stream.monitor_url.host().to_owned(),
+            generation: settings.stream.generation().name().to_owned(),
+            organization_id: settings.stream.organization_id.clone(),
+        }
+    }
+}
+
+/// Finds the position to go on from, or saves the first one, before anything is asked of Docusign.
+///
+/// # Errors
+/// There is a checkpoint, but it cannot be used, or the first one cannot be saved.
+pub fn resume(
+    store: &CheckpointStore,
+    settings: &Settings,
+    log: &Log,
+    clock: &dyn Clock,
+) -> Result<Position> {
+    let action = |action| Fields::new().with("action", action);
+    let saved = match store.load::<Position>()? {
+        Loaded::None => {
+            let position = Position::first(settings.start_from.cursor(clock.now()), settings);
+            store.save(&position, clock.now())?;
+            let fields = action("first_run").with("cursor", &position.cursor);
+            log.info(&fields, "No position is saved yet; collecting begins here.");
+            return Ok(position);
+        }
+        Loaded::Newest(saved) => saved,
+        Loaded::Previous(saved, problem) => {
+            let fields = action("load_checkpoint").with("cursor", saved.checkpoint.start());
+            let sentence = format!(
+                "{problem}. The copy of the checkpoint before is used; some records may come twice"
+            );
+            log.warn(&fields, &sentence);
+            saved
+        }
+    };
+    let mut position = adopt(saved, store, settings, log)?;
+    if settings.start_from != StartFrom::SevenDaysAgo {
+        log.info(
+            &action("ignore_start_from").with("cursor", position.start()),
+            "A position is saved, so start_from is ignored; the command reset --to start would apply it.",
+        );
+    }
+    if position.state == State::Open {
+        let fields = action("resume_after_cut_off")
+            .with("cursor", position.start())
+            .with("cursor_saved", &position.cursor);
+        log.info(
+            &fields,
+            "The run before was cut off. This one begins before its last page that held records, which may come twice.",
+        );
+        position
+            .cursor
+            .clone_from(&position.cursor_before_last_records);
+    }
+    Ok(position)
+}
+
+/// Checks that a saved position belongs to what the settings say.
+fn adopt(
+    saved: Saved<Position>,
+    store: &CheckpointStore,
+    settings: &Settings,
+    log: &Log,
+) -> Result<Position> {
+    let Saved { at, checkpoint } = saved;
+    let mut position = checkpoint;
+    let identity = Identity::of(settings);
+    let same_place = Identity {
+        environment: position.identity.environment.clone(),
+        ..identity.clone()
+    };
+    if position.identity != same_place {
+        let new_generation = position.identity.generation != identity.generation;
+        if !new_generation || position.identity.environment != identity.environment {
+            return Err(anyhow!(
+                "the checkpoint {} belongs to {}, but the settings now lead to {}. Put the settings back, or set the position of this input with the command reset, or create a new input with start_from",
+                store.path().display(),
+                position.identity,
+                identity,
+            ));
+        }
+        let cursor = iso(at - GENERATION_OVERLAP);
+        let fields = Fields::new()
+            .with("action", "change_generation")
+            .with("generation_from", &position.identity.generation)
+            .with("generation_to", &identity.generation)
+            .with("cursor", &cursor);
+        log.warn(
+            &fields,
+            "The other Monitor endpoint is used now, and its cursors are different. Collecting goes on from an hour before the last save; records of that time come twice.",
+        );
+        position = Position::first(cursor, settings);
+    }
+    let user_id = &settings.identity.user_id;
+    if position.user_id != *user_id {
+        let fields = Fields::new()
+            .with("action", "change_user")
+            .with("user_id_from", &position.user_id)
+            .with("user_id_to", user_id);
+        log.info(
+            &fields,
+            "Another service user is used now; the position stays.",
+        );
+        position.user_id.clone_from(user_id);
+    }
+    position.identity = identity;
+    Ok(position)
+}
+
+impl fmt::Display for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} ({}", self.host, self.environment)?;
+        if let Some(id) = &self.organization_id {
+            write!(f, ", organization {id}")?;
+        }
+        f.write_str(")")
+    }
+}

@@ -1,0 +1,224 @@
+use std::collections::BTreeMap;
+
+use tempfile::tempdir;
+
+use crate::ds_monitor;
+use crate::support::docusign::{
+    ACCESS_TOKEN_MARK, Docusign, OTHER_PRIVATE_KEY, PRIVATE_KEY, sample_records,
+};
+use crate::support::input::Input;
+use crate::support::splunkd::{SESSION_KEY, Splunkd};
+
+const ALL: [&str; 4] = [
+    PRIVATE_KEY,
+    SESSION_KEY,
+    ACCESS_TOKEN_MARK,
+    "pr0xy-passw0rd",
+];
+
+fn stored(splunkd: &Splunkd) -> BTreeMap<String, String> {
+    let secrets = splunkd.secrets();
+    assert_eq!(secrets.len(), 1);
+    serde_json::from_str(&secrets[0].2).unwrap()
+}
+
+#[test]
+fn a_pasted_key_moves_to_secure_storage_and_leaves_a_mask() {
+    let docusign = Docusign::new().records(sample_records(0..120));
+    let splunkd = Splunkd::start();
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path())
+        .pasted_key(PRIVATE_KEY)
+        .param("limit", "500")
+        .param("ca_file", "")
+        .saved_in(&splunkd);
+    let before = splunkd.input("ds_monitor", "prod").unwrap();
+
+    let first = input.run(ds_monitor());
+    first.assert_exit(0).assert_no_secret(&ALL);
+    assert_eq!(first.events().len(), 120);
+    assert_eq!(stored(&splunkd).keys().collect::<Vec<_>>(), ["private_key"]);
+    // Splunk's own parameters are splunkd's to keep; of ours none is lost, and only the key has changed.
+    let after = splunkd.input("ds_monitor", "prod").unwrap();
+    assert_eq!(after["private_key"], "******");
+    for param in [
+        "integration_key",
+        "user_id",
+        "limit",
+        "auth_url",
+        "monitor_url",
+        "admin_url",
+    ] {
+        assert_eq!(after[param], before[param]);
+    }
+    assert!(!after.contains_key("ca_file"));
+
+    // The key exists only in storage now.
+    docusign.push_records(sample_records(120..150));
+    let edits = splunkd
+        .requests()
+        .iter()
+        .filter(|r| r.method == "POST")
+        .count();
+    let second = input.read_from(&splunkd).run(ds_monitor());
+    second.assert_exit(0).assert_no_secret(&ALL);
+    assert_eq!(second.events().len(), 30);
+    let posts = splunkd
+        .requests()
+        .iter()
+        .filter(|r| r.method == "POST")
+        .count();
+    assert_eq!(posts, edits, "a run with a masked key edits nothing");
+}
+
+#[test]
+fn the_key_is_stored_and_masked_before_docusign_is_asked_anything() {
+    let docusign = Docusign::new().consented_scopes(&[]);
+    let splunkd = Splunkd::start();
+    let folder = tempdir().unwrap();
+    let run = Input::for_docusign("prod", &docusign, folder.path())
+        .pasted_key(PRIVATE_KEY)
+        .saved_in(&splunkd)
+        .run(ds_monitor());
+    run.assert_exit(1).assert_no_secret(&ALL);
+    assert_eq!(
+        splunkd.input("ds_monitor", "prod").unwrap()["private_key"],
+        "******"
+    );
+    assert_eq!(stored(&splunkd).len(), 1);
+}
+
+#[test]
+fn a_new_key_takes_the_place_of_the_old_one_in_the_same_entry() {
+    let docusign = Docusign::new();
+    let splunkd = Splunkd::start();
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path())
+        .pasted_key(OTHER_PRIVATE_KEY)
+        .param("proxy_password", "pr0xy-passw0rd")
+        .saved_in(&splunkd);
+    input
+        .run(ds_monitor())
+        .assert_exit(1)
+        .assert_no_secret(&ALL);
+    let old = stored(&splunkd);
+    assert_eq!(old["proxy_password"], "pr0xy-passw0rd");
+
+    let rotated = input
+        .read_from(&splunkd)
+        .param("private_key", PRIVATE_KEY)
+        .saved_in(&splunkd);
+    rotated
+        .run(ds_monitor())
+        .assert_exit(0)
+        .assert_no_secret(&ALL);
+    let new = stored(&splunkd);
+    assert_ne!(new["private_key"], old["private_key"]);
+    assert_eq!(new["proxy_password"], "pr0xy-passw0rd");
+    rotated.read_from(&splunkd).run(ds_monitor()).assert_exit(0);
+}
+
+#[test]
+fn two_inputs_have_entries_of_their_own() {
+    let docusign = Docusign::new();
+    let splunkd = Splunkd::start();
+    let folder = tempdir().unwrap();
+    for name in ["a/b", "a:b"] {
+        let input = Input::for_docusign(name, &docusign, folder.path())
+            .pasted_key(PRIVATE_KEY)
+            .saved_in(&splunkd);
+        input.run(ds_monitor()).assert_exit(0);
+        assert_eq!(
+            splunkd.input("ds_monitor", name).unwrap()["private_key"],
+            "******"
+        );
+        input.read_from(&splunkd).run(ds_monitor()).assert_exit(0);
+    }
+    assert_eq!(splunkd.secrets().len(), 2);
+}
+
+#[test]
+fn without_a_way_to_splunkd_collecting_goes_on_with_the_pasted_key_and_a_warning() {
+    let docusign = Docusign::new().records(sample_records(0..120));
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path()).pasted_key(PRIVATE_KEY);
+    let run = input.run(ds_monitor());
+    run.assert_exit(0).assert_no_secret(&ALL);
+    assert_eq!(run.events().len(), 120);
+    let lines = run.log_lines();
+    let warnings: Vec<_> = lines.iter().filter(|line| line.level == "WARN").collect();
+    assert_eq!(warnings.len(), 1, "{}", run.report());
+    assert!(warnings[0].sentence.contains("private_key_path"));
+}
+
+#[test]
+fn a_key_that_cannot_be_stored_or_masked_stays_in_use_and_is_tried_again() {
+    let docusign = Docusign::new();
+    let splunkd = Splunkd::start();
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path())
+        .pasted_key(PRIVATE_KEY)
+        .saved_in(&splunkd);
+    for (refused, stored) in [("storage", 0), ("data/inputs", 1)] {
+        splunkd.refuse(refused, 403);
+        let run = input.run(ds_monitor());
+        run.assert_exit(0).assert_no_secret(&ALL);
+        assert!(
+            run.stderr.contains("still in clear text"),
+            "{}",
+            run.report()
+        );
+        assert_eq!(splunkd.secrets().len(), stored);
+        assert!(splunkd.input("ds_monitor", "prod").unwrap()["private_key"].contains("BEGIN"));
+        splunkd.refuse(refused, 200);
+    }
+    input.run(ds_monitor()).assert_exit(0);
+    assert_eq!(
+        splunkd.input("ds_monitor", "prod").unwrap()["private_key"],
+        "******"
+    );
+}
+
+#[test]
+fn a_mask_without_a_stored_key_asks_for_the_key_again() {
+    let docusign = Docusign::new();
+    let splunkd = Splunkd::start();
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path()).pasted_key("******");
+    for (input, expected) in [
+        (
+            input.clone().saved_in(&splunkd),
+            "paste the key again for the input prod",
+        ),
+        (input, "cannot be read"),
+    ] {
+        let run = input.run(ds_monitor());
+        run.assert_exit(1);
+        let lines = run.log_lines();
+        assert_eq!(lines.len(), 1, "{}", run.report());
+        assert!(lines[0].sentence.contains(expected), "{}", run.report());
+    }
+    assert!(docusign.requests().is_empty());
+}
+
+#[test]
+fn a_member_of_a_search_head_cluster_is_warned() {
+    let docusign = Docusign::new();
+    let splunkd = Splunkd::start();
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path()).saved_in(&splunkd);
+    assert!(
+        !input
+            .run(ds_monitor())
+            .stderr
+            .contains("search head cluster")
+    );
+    splunkd.server_roles(&["search_head", "shc_member"]);
+    let run = input.run(ds_monitor());
+    run.assert_exit(0);
+    assert!(
+        run.stderr.contains("search head cluster"),
+        "{}",
+        run.report()
+    );
+}
