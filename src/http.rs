@@ -31,17 +31,27 @@ impl NetworkProblem {
         } else if error.is_timeout() {
             "no answer in time".to_owned()
         } else if is_about_certificates(&cause) {
-            format!("its TLS certificate is not trusted ({cause})")
+            format!("the TLS certificate is not trusted ({cause})")
+        } else if is_about_credentials(&cause) {
+            PROXY_WANTS_CREDENTIALS.to_owned()
         } else if error.is_connect() {
             format!("no connection ({cause})")
         } else {
             format!("no answer ({cause})")
         };
         Self {
-            permanent: is_about_certificates(&cause),
+            permanent: is_about_certificates(&cause) || is_about_credentials(&cause),
             text,
         }
     }
+}
+
+/// What to say when a proxy answers 407, to a request or to the opening of a tunnel.
+pub const PROXY_WANTS_CREDENTIALS: &str =
+    "no way without the right proxy_user and proxy_password (status 407)";
+
+fn is_about_credentials(cause: &str) -> bool {
+    cause.contains("proxy authorization")
 }
 
 /// The TLS library tells its errors apart by words only, once the HTTP library has wrapped them.

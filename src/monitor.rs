@@ -1,7 +1,7 @@
 //! The `ds_monitor` input: the path from Docusign's pages to Splunk's events, and the promise that nothing on it is
 //! lost.
 //!
-//! [`drain`] is that path. A cursor is saved only when every byte of its page has been read from the pipe; a run
+//! `drain` is that path. A cursor is saved only when every byte of its page has been read from the pipe; a run
 //! that was cut off starts again before the last page that held records, because what splunkd had read but not
 //! indexed can be lost too. At any moment at most one page, or one pipe full of small pages, is sent and not saved,
 //! so that a cut-off costs at most two pages of duplicates.
@@ -97,7 +97,7 @@ impl ModularInput for DsMonitor {
         .map_err(|error| failure("configure", &error))?;
         let grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
         let api = MonitorApi::new(client, grant, settings.stream.clone());
-        let pages = Pages::fetch(Stream::after(api, position.start().to_owned()));
+        let pages = Pages::fetch(Stream::after(api, position.cursor.clone()));
         let mut delivery = Delivery {
             events: session.event_writer()?,
             store,

@@ -30,6 +30,9 @@ pub struct Position {
     pub identity: Identity,
     /// The service user of the last run.
     pub user_id: String,
+    /// The `start_from` that the administrator has been told is ignored: once is enough.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ignored_start_from: Option<String>,
 }
 
 /// Whether the last run ended in good order.
@@ -65,6 +68,7 @@ impl Position {
             state: State::Closed,
             identity: Identity::of(settings),
             user_id: settings.identity.user_id.clone(),
+            ignored_start_from: None,
         }
     }
 
@@ -121,12 +125,7 @@ pub fn resume(
         }
     };
     let mut position = adopt(saved, store, settings, log)?;
-    if settings.start_from != StartFrom::SevenDaysAgo {
-        log.info(
-            &action("ignore_start_from").with("cursor", position.start()),
-            "A position is saved, so start_from is ignored; the command reset --to start would apply it.",
-        );
-    }
+    note_ignored_start(&mut position, store, settings, log, clock)?;
     if position.state == State::Open {
         let fields = action("resume_after_cut_off")
             .with("cursor", position.start())
@@ -135,11 +134,35 @@ pub fn resume(
             &fields,
             "The run before was cut off. This one begins before its last page that held records, which may come twice.",
         );
-        position
-            .cursor
-            .clone_from(&position.cursor_before_last_records);
+        position.cursor = position.start().to_owned();
     }
     Ok(position)
+}
+
+/// Says once, and not every minute, that a position makes `start_from` meaningless.
+fn note_ignored_start(
+    position: &mut Position,
+    store: &CheckpointStore,
+    settings: &Settings,
+    log: &Log,
+    clock: &dyn Clock,
+) -> Result<()> {
+    let ignored = match &settings.start_from {
+        StartFrom::SevenDaysAgo => None,
+        StartFrom::Time(text) | StartFrom::Cursor(text) => Some(text.clone()),
+    };
+    if ignored.is_some() && position.ignored_start_from != ignored {
+        let fields = Fields::new()
+            .with("action", "ignore_start_from")
+            .with("cursor", position.start());
+        log.info(
+            &fields,
+            "A position is saved, so start_from is ignored; the command reset --to start would apply it.",
+        );
+        position.ignored_start_from = ignored;
+        store.save(&*position, clock.now())?;
+    }
+    Ok(())
 }
 
 /// Checks that a saved position belongs to what the settings say.

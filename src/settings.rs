@@ -16,7 +16,7 @@ use crate::docusign::{BaseUrl, Environment, Generation, is_guid};
 use crate::durable;
 use crate::secret::Secret;
 use crate::splunk::input_definition::{MASK, Stanza};
-use crate::splunk::scheme::{Argument, DataType, Scheme};
+use crate::splunk::scheme::{Argument, DataType, Field, Scheme};
 
 /// Files named in the configuration are keys and certificate bundles.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
@@ -29,6 +29,12 @@ const DEFAULT_START: TimeDelta = TimeDelta::days(7);
 
 /// Docusign's first data.
 const EARLIEST: &str = "2021-01-01T00:00:00Z";
+
+/// The groups of the form.
+const DOCUSIGN_APP: &str = "Docusign app";
+const KEY: &str = "Key";
+const COLLECT: &str = "What to collect";
+const NETWORK: &str = "Network";
 
 /// The `ds_monitor` input as Splunk and its administrators know it.
 pub const DS_MONITOR: Scheme = Scheme {
@@ -43,7 +49,12 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "production",
+            default: Some("production"),
+            group: DOCUSIGN_APP,
+            field: Field::Select(&[
+                ("production", "Production"),
+                ("demo", "Demo (developer accounts)"),
+            ]),
         },
         Argument {
             name: "integration_key",
@@ -52,7 +63,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: true,
             secret: false,
-            default: "none, it must be set",
+            default: None,
+            group: DOCUSIGN_APP,
+            field: Field::Text,
         },
         Argument {
             name: "user_id",
@@ -61,7 +74,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: true,
             secret: false,
-            default: "none, it must be set",
+            default: None,
+            group: DOCUSIGN_APP,
+            field: Field::Text,
         },
         Argument {
             name: "private_key",
@@ -70,7 +85,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: true,
-            default: "empty",
+            default: None,
+            group: KEY,
+            field: Field::TextArea,
         },
         Argument {
             name: "private_key_path",
@@ -79,7 +96,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "empty",
+            default: None,
+            group: KEY,
+            field: Field::Text,
         },
         Argument {
             name: "organization_id",
@@ -88,7 +107,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "empty",
+            default: None,
+            group: COLLECT,
+            field: Field::Text,
         },
         Argument {
             name: "start_from",
@@ -97,7 +118,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "empty, which means 7 days ago",
+            default: Some("7 days ago"),
+            group: COLLECT,
+            field: Field::Text,
         },
         Argument {
             name: "limit",
@@ -106,7 +129,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::Number,
             required: false,
             secret: false,
-            default: "2000",
+            default: Some("2000"),
+            group: COLLECT,
+            field: Field::Text,
         },
         Argument {
             name: "proxy_url",
@@ -115,7 +140,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "empty",
+            default: None,
+            group: NETWORK,
+            field: Field::Text,
         },
         Argument {
             name: "proxy_user",
@@ -124,7 +151,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "empty",
+            default: None,
+            group: NETWORK,
+            field: Field::Text,
         },
         Argument {
             name: "proxy_password",
@@ -133,7 +162,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: true,
-            default: "empty",
+            default: None,
+            group: NETWORK,
+            field: Field::Password,
         },
         Argument {
             name: "ca_file",
@@ -142,7 +173,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "empty",
+            default: None,
+            group: NETWORK,
+            field: Field::Text,
         },
         Argument {
             name: "hec_url",
@@ -151,7 +184,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "empty",
+            default: None,
+            group: NETWORK,
+            field: Field::Text,
         },
         Argument {
             name: "hec_token",
@@ -160,7 +195,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: true,
-            default: "empty",
+            default: None,
+            group: NETWORK,
+            field: Field::Password,
         },
         Argument {
             name: "auth_url",
@@ -169,7 +206,9 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "https://account.docusign.com, in demo https://account-d.docusign.com",
+            default: Some("https://account.docusign.com, in demo https://account-d.docusign.com"),
+            group: NETWORK,
+            field: Field::Text,
         },
         Argument {
             name: "monitor_url",
@@ -178,7 +217,11 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "https://lens.docusign.net, with organization_id https://api.docusign.com; in demo lens-d and api-d",
+            default: Some(
+                "https://lens.docusign.net, with organization_id https://api.docusign.com; in demo lens-d and api-d",
+            ),
+            group: NETWORK,
+            field: Field::Text,
         },
         Argument {
             name: "admin_url",
@@ -187,7 +230,11 @@ pub const DS_MONITOR: Scheme = Scheme {
             data_type: DataType::String,
             required: false,
             secret: false,
-            default: "https://api.docusign.net/management, in demo https://api-d.docusign.net/management",
+            default: Some(
+                "https://api.docusign.net/management, in demo https://api-d.docusign.net/management",
+            ),
+            group: NETWORK,
+            field: Field::Text,
         },
     ],
 };

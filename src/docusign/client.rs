@@ -1,6 +1,6 @@
 //! HTTP as Docusign needs it: bounded in time and size, repeated when that can help, and never redirected.
 //!
-//! [`Client::call`] answers with a value, or with what went wrong; what to do about it is said by the API's own
+//! A call answers with a value, or with what went wrong; what to do about it is said by the API's own
 //! file, which knows what was asked for.
 
 use std::fmt;
@@ -16,7 +16,7 @@ use serde::Deserialize;
 
 use super::retry::{Schedule, Verdict, asked_wait};
 use crate::clock::Clock;
-use crate::http::{NetworkProblem, read_body};
+use crate::http::{NetworkProblem, PROXY_WANTS_CREDENTIALS, read_body};
 use crate::secret::Secret;
 
 pub use super::retry::Patience;
@@ -279,8 +279,7 @@ impl Client {
                 }
                 Ok(answer) if answer.status == PROXY_AUTHENTICATION_REQUIRED => {
                     let problem = NetworkProblem {
-                        text: "no way without the right proxy_user and proxy_password (status 407)"
-                            .to_owned(),
+                        text: PROXY_WANTS_CREDENTIALS.to_owned(),
                         permanent: true,
                     };
                     return Err(CallError::Unreachable(self.name_proxy(&problem)));

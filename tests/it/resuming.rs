@@ -66,6 +66,11 @@ fn a_second_run_goes_on_after_the_first() {
     let second = input.run(ds_monitor());
     assert_eq!(data(second.assert_exit(0)), records[200..]);
     assert!(has_line(&second, "INFO", "ignore_start_from"));
+    let third = input.run(ds_monitor());
+    assert!(
+        !has_line(&third, "INFO", "ignore_start_from"),
+        "once is enough"
+    );
 }
 
 #[test]

@@ -32,6 +32,21 @@ fn the_spec_file_is_the_declaration_of_the_arguments() {
 }
 
 #[test]
+fn the_form_in_splunk_web_is_the_declaration_of_the_arguments() {
+    let form = DS_MONITOR.manager_xml();
+    assert!(
+        read("default/data/ui/manager/ds_monitor.xml") == form,
+        "default/data/ui/manager/ds_monitor.xml must read:\n{form}"
+    );
+    for argument in DS_MONITOR.arguments {
+        assert!(form.contains(&format!("<element name=\"{}\"", argument.name)));
+    }
+    for splunks_own in ["name", "interval", "index", "host"] {
+        assert!(form.contains(&format!("<element name=\"{splunks_own}\"")));
+    }
+}
+
+#[test]
 fn every_default_in_the_conf_file_is_that_of_an_argument_or_of_splunk() {
     let conf = read("default/inputs.conf");
     let splunk = ["disabled", "interval", "sourcetype", "start_by_shell"];
@@ -47,7 +62,7 @@ fn every_default_in_the_conf_file_is_that_of_an_argument_or_of_splunk() {
             .iter()
             .find(|argument| argument.name == key)
             .unwrap_or_else(|| panic!("{key} is no argument"));
-        assert_eq!(argument.default, value, "{key}");
+        assert_eq!(argument.default, Some(value), "{key}");
     }
 }
 

@@ -883,7 +883,7 @@ fn sample_seconds(n: usize) -> u64 {
 
 /// The fraction with its point, or nothing.
 fn sample_fraction(n: usize) -> String {
-    let digits = format!(".{:09}", n * 7_919_317 % 1_000_000_000);
+    let digits = format!(".{:09}", (n + 1) * 618_033_989 % 1_000_000_000);
     digits[..if n.is_multiple_of(10) { 0 } else { 1 + n % 10 }].to_owned()
 }
 
@@ -903,7 +903,7 @@ fn iso_seconds(seconds: u64) -> String {
 
 /// A GUID that is the same for the same kind and number.
 fn guid(kind: u16, n: usize) -> String {
-    let mixed = (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    let mixed = ((u64::from(kind) << 32) + n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (high, middle, low) = (mixed >> 32, mixed >> 12 & 0xfff, mixed & 0xfff);
     format!("{high:08x}-{kind:04x}-4{middle:03x}-8{low:03x}-{n:012x}")
 }

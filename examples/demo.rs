@@ -1,0 +1,913 @@
+//! A demonstration without Splunk and without Docusign: `cargo run --example demo`.
+//!
+//! Stand-ins on loopback play the two outside worlds, and the real program runs between them, started as splunkd
+//! starts it. Every sentence with a tick has been checked before it was printed; the first that does not hold ends
+//! the demo with exit code 1, so that it is a smoke test as well.
+
+#[path = "../tests/it/support/mod.rs"]
+mod support;
+
+use std::cmp::Ordering;
+use std::collections::BTreeSet;
+use std::io::{self, IsTerminal, Read, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::process::{Command, ExitCode};
+
+use anyhow::{Context, Result, bail, ensure};
+use chrono::DateTime;
+use ds_monitor::clock::{Clock, SystemClock};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use support::docusign::{
+    ACCESS_TOKEN_MARK, Docusign, PRIVATE_KEY, cursor_at, sample_record, sample_timestamp,
+};
+use support::input::{DEADLINE, Event, Input, LogLine, Outcome, Running};
+use support::splunkd::{SESSION_KEY, Splunkd};
+
+/// Records a page. Docusign's pages hold up to 2000; small ones show more of what happens.
+const PAGE: usize = 5;
+
+/// Events that happen before the first run, the second, the one that is cut off, and the one without consent.
+const FIRST: usize = 10;
+const NEW: usize = 3;
+const CUT: usize = 10;
+const WAITING: usize = 2;
+const TOTAL: usize = FIRST + NEW + CUT + WAITING;
+
+/// Events that splunkd has read whole when a run is cut off: a page, and half of the next.
+const READ_BEFORE_THE_CUT: usize = PAGE + 3;
+
+fn main() -> ExitCode {
+    let mut screen = Screen::new();
+    // The stand-ins belong to the tests and fail as tests do, by a panic that has told its reason already.
+    let told = catch_unwind(AssertUnwindSafe(|| tell(&mut screen)));
+    let problem = match told {
+        Ok(Ok(())) => return ExitCode::SUCCESS,
+        Ok(Err(error)) => format!("{error:#}"),
+        Err(_) => "a stand-in or a run failed, as told above".to_owned(),
+    };
+    let problem = problem.trim_end();
+    let _ = writeln!(io::stderr(), "\nThe demo stops here: {problem}.");
+    ExitCode::FAILURE
+}
+
+fn tell(screen: &mut Screen) -> Result<()> {
+    let binary = build()?;
+    let mut stage = Stage::set(binary)?;
+    introduce(screen, &stage)?;
+    show_configuration(screen, &stage)?;
+    run_first(screen, &mut stage)?;
+    show_checkpoint(screen, &stage)?;
+    run_again(screen, &mut stage)?;
+    cut_a_run_off(screen, &mut stage)?;
+    make_a_mistake(screen, &mut stage)?;
+    count_everything(screen, &stage)?;
+    say_what_next(screen)
+}
+
+// ---- the story ----
+
+fn introduce(screen: &mut Screen, stage: &Stage) -> Result<()> {
+    let binary = stage.binary.strip_prefix(env!("CARGO_MANIFEST_DIR"));
+    screen.title("Docusign Monitor for Splunk: a demonstration")?;
+    screen.say(&format!(
+        "Two stand-ins on this machine play the outside worlds, Docusign at {} and splunkd at {}. Between them runs \
+         the real program, {}, started the way Splunk starts it. What has a tick was checked before it was printed.",
+        stage.docusign.url(),
+        stage.splunkd.url(),
+        binary.unwrap_or(&stage.binary).display(),
+    ))
+}
+
+fn show_configuration(screen: &mut Screen, stage: &Stage) -> Result<()> {
+    screen.heading("Splunk hands over the configuration")?;
+    screen.say(
+        "Once a minute Splunk starts ds_monitor and writes this to its standard input. Not shown are what every input \
+         has, and the two secrets, which Splunk does write. The addresses and the low limit belong to this \
+         demonstration; an input of yours does not need them.",
+    )?;
+    for line in shortened(&stage.input.input_xml()) {
+        screen.quote(&line)?;
+    }
+    Ok(())
+}
+
+fn run_first(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
+    screen.heading("The first run")?;
+    screen.say(&format!(
+        "{FIRST} events are waiting at Docusign. ds_monitor signs a JWT with the private key, is given a token for it, \
+         follows the stream in pages of {PAGE} and writes each record as one event. This is what Splunk indexes:",
+    ))?;
+    let sent = stage.happen(FIRST)?;
+    let outcome = stage.run()?;
+    let events = outcome.events();
+    show_events(screen, &events)?;
+
+    screen.say(
+        "The first of them as it crosses the pipe, cut to fit. Splunk takes the time from <time>, the text from \
+         <data>, and host, index, source and sourcetype from the settings of the input:",
+    )?;
+    let stdout = String::from_utf8_lossy(&outcome.stdout);
+    screen.quote_start(stdout.lines().nth(1).unwrap_or_default())?;
+    screen.say(
+        "What splunkd.log says about the run, one line each there, with ids shortened here:",
+    )?;
+    screen.log(&outcome.log_lines(), &[])?;
+
+    screen.check(
+        texts(&events) == sent,
+        &format!("{FIRST} events arrived, each byte for byte as Docusign sent it"),
+    )?;
+    let times = events
+        .into_iter()
+        .map(|event| event.time.unwrap_or_default());
+    screen.check(
+        times.eq(stage.times()?),
+        "each has its record's own time to the last digit, from none to nine of them behind the point",
+    )?;
+    // Panics, with a report, if there is one.
+    outcome.assert_no_secret(&[PRIVATE_KEY, SESSION_KEY, ACCESS_TOKEN_MARK]);
+    screen.check(
+        true,
+        "neither the key nor a token is in the output, the log or the checkpoint",
+    )
+}
+
+fn show_checkpoint(screen: &mut Screen, stage: &Stage) -> Result<()> {
+    let (name, text) = stage.checkpoint()?;
+    screen.heading("The checkpoint")?;
+    screen.say(&format!(
+        "The position now lies in Splunk's checkpoint directory, in {name}. The file is replaced whole or not at all, \
+         and a cursor gets into it only when splunkd has read every byte before it:",
+    ))?;
+    for line in text.lines() {
+        screen.quote(line)?;
+    }
+    screen.terms(&CHECKPOINT_FIELDS)?;
+    let checkpoint: Value = serde_json::from_str(&text).context("the checkpoint is not JSON")?;
+    let fields = checkpoint
+        .as_object()
+        .context("the checkpoint is no object")?;
+    let mut explained = CHECKPOINT_FIELDS.iter();
+    screen.check(
+        fields.len() == explained.len() && explained.all(|(field, _)| fields.contains_key(*field)),
+        "these are all the fields there are",
+    )
+}
+
+fn run_again(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
+    screen.heading("The second run, a minute later")?;
+    screen.say(&format!(
+        "Meanwhile {NEW} more things happened at Docusign. Splunk starts ds_monitor again; it reads the checkpoint and \
+         asks for what comes after it:",
+    ))?;
+    let sent = stage.happen(NEW)?;
+    let outcome = stage.run()?;
+    show_events(screen, &outcome.events())?;
+    screen.say("Its log, without the fields that are of no importance here:")?;
+    screen.log(&outcome.log_lines(), &UNIMPORTANT_FIELDS)?;
+
+    screen.check(
+        texts(&outcome.events()) == sent,
+        &format!("the {NEW} new events came, and nothing else"),
+    )?;
+    screen.check(
+        stage
+            .happened
+            .iter()
+            .all(|record| stage.copies(record) == 1),
+        &format!(
+            "after two runs Splunk has each of the {} events exactly once",
+            stage.happened.len()
+        ),
+    )?;
+    screen.check(
+        is_chain(&stage.log),
+        "every page begins where the one before ended (cursor_to, cursor_from): an auditor sees that none is missing",
+    )
+}
+
+fn cut_a_run_off(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
+    screen.heading("A run that is cut off")?;
+    screen.say(&format!(
+        "{CUT} more events, and the machine goes down in the middle of them: splunkd has read {READ_BEFORE_THE_CUT} \
+         and a piece of the next when ds_monitor is killed. This stands in the checkpoint:",
+    ))?;
+    let sent = stage.happen(CUT)?;
+    stage.run_until_cut()?;
+    let (_, checkpoint) = stage.checkpoint()?;
+    let lines = || {
+        checkpoint
+            .lines()
+            .map(|line| line.trim().trim_end_matches(','))
+    };
+    for line in lines().filter(|line| line.starts_with("\"cursor") || line.starts_with("\"state")) {
+        screen.quote(line)?;
+    }
+    screen.check(
+        lines().any(|line| line == "\"state\": \"open\""),
+        "the checkpoint is still open, by which the next run knows what happened",
+    )?;
+
+    screen.say(
+        "The first page was read whole, and its end is saved as cursor. Yet what splunkd had read, but not indexed, \
+         went down as well. So the next run begins one page earlier, at cursor_before_last_records:",
+    )?;
+    let outcome = stage.run()?;
+    screen.log(&outcome.log_lines(), &UNIMPORTANT_FIELDS)?;
+    screen.say("What splunkd has read of each event in the two runs:")?;
+    show_copies(screen, stage, &sent)?;
+
+    screen.check(
+        texts(&outcome.events()) == sent,
+        &format!("none is missing: the run after the cut brought all {CUT}"),
+    )?;
+    let twice = sent
+        .iter()
+        .filter(|record| stage.copies(record) == 2)
+        .count();
+    screen.check(
+        twice == READ_BEFORE_THE_CUT && twice <= 2 * PAGE,
+        &format!(
+            "{twice} came twice, within the promised two pages; dedup eventId leaves one of each"
+        ),
+    )
+}
+
+fn make_a_mistake(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
+    screen.heading("A mistake")?;
+    screen.say(&format!(
+        "{WAITING} events are waiting, but nobody has allowed the app to act for its user: the consent is missing. \
+         This is what the administrator reads in splunkd.log:",
+    ))?;
+    let sent = stage.happen(WAITING)?;
+    let position = stage.checkpoint()?;
+    stage.docusign.consented_scopes(&[]);
+    let failed = stage.start().finish();
+    let lines = failed.log_lines();
+    screen.log(&lines, &[])?;
+    let errors = lines.iter().filter(|line| line.level == "ERROR");
+    screen.check(
+        errors.count() == 1 && failed.status.code() == Some(1) && failed.stdout.is_empty(),
+        "one ERROR that says what to do, exit code 1, and nothing sent to Splunk",
+    )?;
+    screen.check(
+        stage.checkpoint()? == position,
+        "the checkpoint is as it was",
+    )?;
+
+    stage.docusign.consented_scopes(&["impersonation"]);
+    screen.check(
+        texts(&stage.run()?.events()) == sent,
+        &format!("after the consent, the next run brings the {WAITING} events that were waiting"),
+    )
+}
+
+fn count_everything(screen: &mut Screen, stage: &Stage) -> Result<()> {
+    let happened: BTreeSet<_> = stage.happened.iter().collect();
+    let indexed: BTreeSet<_> = stage.indexed.iter().collect();
+    screen.heading("The account")?;
+    screen.say(&format!(
+        "Six runs, one of them cut off and one without consent. {} events happened at Docusign, Splunk has read {}, \
+         and searches see {} after dedup eventId.",
+        stage.happened.len(),
+        stage.indexed.len(),
+        indexed.len(),
+    ))?;
+    screen.check(
+        happened.len() == TOTAL && happened == indexed,
+        "nothing was lost, nothing was changed, nothing was made up",
+    )
+}
+
+fn say_what_next(screen: &mut Screen) -> Result<()> {
+    screen.heading("What next")?;
+    screen.terms(&[
+        (
+            "Build it",
+            concat!(
+                "./package.sh packs the app as target/package/ds_monitor-",
+                env!("CARGO_PKG_VERSION"),
+                ".spl"
+            ),
+        ),
+        (
+            "Install it",
+            "in Splunk: Apps > Manage Apps > Install app from file, then Settings > Data inputs",
+        ),
+        (
+            "Connect it",
+            "README.md leads from the integration key to the first events of your own",
+        ),
+    ])
+}
+
+/// What Splunk indexes, as a table.
+fn show_events(screen: &mut Screen, events: &[Event]) -> Result<()> {
+    let mut rows = Vec::new();
+    for Event { data, time, .. } in events {
+        let time = time.clone().unwrap_or_default();
+        let (place, style) = match member(data, "/data/Severity").as_str() {
+            "" => (
+                member(data, "/city") + ", " + &member(data, "/country"),
+                Style::Plain,
+            ),
+            severity => (format!("severity {severity}"), Style::Red),
+        };
+        rows.push([
+            (readable(&time)?, Style::Plain),
+            (time, Style::Dim),
+            (what(data), Style::Bold),
+            (short(&member(data, "/userId")), Style::Plain),
+            (member(data, "/ipAddress"), Style::Plain),
+            (place, style),
+            (short(&member(data, "/eventId")), Style::Dim),
+        ]);
+    }
+    let header = [
+        "in UTC",
+        "_time",
+        "object, action",
+        "userId",
+        "ipAddress",
+        "place, severity",
+        "eventId",
+    ];
+    screen.table(header, &rows)
+}
+
+/// What became of each record in the run that was cut off, and in the one after it.
+fn show_copies(screen: &mut Screen, stage: &Stage, sent: &[String]) -> Result<()> {
+    let cell = |text: &str, style| (text.to_owned(), style);
+    let mut rows = Vec::new();
+    for (n, record) in sent.iter().enumerate() {
+        let (cut_off, before) = match n.cmp(&READ_BEFORE_THE_CUT) {
+            Ordering::Less => (cell("read", Style::Green), 1),
+            Ordering::Equal => (cell("cut in two, dropped", Style::Red), 0),
+            Ordering::Greater => (cell("still in the pipe", Style::Red), 0),
+        };
+        let copies = stage.copies(record);
+        let after = match (before, copies) {
+            (1, 2) => cell("read again", Style::Yellow),
+            (0, 1) => cell("read", Style::Green),
+            _ => cell("not as expected", Style::Red),
+        };
+        let page = match n % PAGE {
+            0 => (n / PAGE + 1).to_string(),
+            _ => String::new(),
+        };
+        rows.push([
+            (page, Style::Plain),
+            (what(record), Style::Bold),
+            (short(&member(record, "/eventId")), Style::Dim),
+            cut_off,
+            after,
+            (copies.to_string(), Style::Plain),
+        ]);
+    }
+    let header = [
+        "page",
+        "object, action",
+        "eventId",
+        "the run that was cut off",
+        "the run after it",
+        "copies",
+    ];
+    screen.table(header, &rows)
+}
+
+/// What the log has said often enough.
+const UNIMPORTANT_FIELDS: [&str; 8] = [
+    "input=",
+    "modular_input_name=",
+    "sourcetype_ingested=",
+    "first_event_id=",
+    "last_event_id=",
+    "bytes=",
+    "request_ms=",
+    "duration_ms=",
+];
+
+/// What each field of the checkpoint means.
+const CHECKPOINT_FIELDS: [(&str, &str); 8] = [
+    (
+        "version",
+        "The form of this file. A program that does not know it refuses the file.",
+    ),
+    (
+        "input",
+        "Whose position it is: every input has a file of its own.",
+    ),
+    ("saved_at", "When it was saved."),
+    (
+        "cursor",
+        "Splunk has read all that lies before this place in the stream. The next run begins here.",
+    ),
+    (
+        "cursor_before_last_records",
+        "Where the last page with records began. A run that follows a cut-off one begins here.",
+    ),
+    (
+        "state",
+        "Open from before a run's first event until its end. Found open, a run was cut off.",
+    ),
+    (
+        "identity",
+        "Whose stream it is. Settings that lead elsewhere are an error, never a silent new start.",
+    ),
+    (
+        "user_id",
+        "The service user of the last run. When another one takes over, the position stays.",
+    ),
+];
+
+// ---- the stage ----
+
+/// Everything that plays a part.
+struct Stage {
+    docusign: Docusign,
+    splunkd: Splunkd,
+    input: Input,
+    binary: PathBuf,
+    /// By how many seconds the sample records are moved, so that they happened in the last minutes.
+    shift: i64,
+    /// Every record that Docusign has, in order.
+    happened: Vec<String>,
+    /// The text of every event that Splunk has read, in order.
+    indexed: Vec<String>,
+    /// Every log line of the runs that reached their end.
+    log: Vec<LogLine>,
+    _checkpoint_dir: TempDir,
+}
+
+impl Stage {
+    fn set(binary: PathBuf) -> Result<Self> {
+        let checkpoint_dir = TempDir::new().context("there is no room for temporary files")?;
+        let (docusign, splunkd) = (Docusign::new(), Splunkd::start());
+        let input = Input::for_docusign("demo", &docusign, checkpoint_dir.path())
+            .app("ds_monitor")
+            .without("start_from")
+            .param("environment", "production")
+            .param("limit", PAGE.to_string())
+            .saved_in(&splunkd)
+            .read_from(&splunkd);
+        let (newest, _) = sample_time(TOTAL)?;
+        Ok(Self {
+            docusign,
+            splunkd,
+            input,
+            binary,
+            shift: SystemClock::new().now().timestamp() - newest,
+            happened: vec![],
+            indexed: vec![],
+            log: vec![],
+            _checkpoint_dir: checkpoint_dir,
+        })
+    }
+
+    /// Lets `count` things happen at Docusign.
+    fn happen(&mut self, count: usize) -> Result<Vec<String>> {
+        let next = self.happened.len();
+        let records = (next..next + count)
+            .map(|n| self.record(n))
+            .collect::<Result<Vec<_>>>()?;
+        self.docusign.push_records(&records);
+        self.happened.extend_from_slice(&records);
+        Ok(records)
+    }
+
+    /// Sample record `n`, moved to the last minutes, and to where its user lives.
+    fn record(&self, n: usize) -> Result<String> {
+        let (seconds, fraction) = sample_time(n)?;
+        let time =
+            DateTime::from_timestamp(seconds + self.shift, 0).context("a time is out of range")?;
+        let sample = sample_record(n);
+        let (_, rest) = sample
+            .split_once("Z\"")
+            .context("a sample record has no timestamp")?;
+        let [home, ..] = PLACES;
+        let place = PLACES.get(n / 3 % PLACES.len()).unwrap_or(&home);
+        let moves = home.into_iter().zip(*place);
+        let rest = moves.fold(rest.to_owned(), |rest, (from, to)| rest.replace(from, to));
+        let time = time.format("%Y-%m-%dT%H:%M:%S");
+        Ok(format!("{{\"timestamp\":\"{time}{fraction}Z\"{rest}"))
+    }
+
+    /// What `<time>` must say for each record so far.
+    fn times(&self) -> Result<Vec<String>> {
+        let time = |n| {
+            let (seconds, fraction) = sample_time(n)?;
+            Ok(format!("{}{fraction}", seconds + self.shift))
+        };
+        (0..self.happened.len()).map(time).collect()
+    }
+
+    /// Starts a run with the parameters that splunkd has now.
+    fn start(&mut self) -> Running {
+        self.input = self.input.clone().read_from(&self.splunkd);
+        self.input.spawn(&self.binary)
+    }
+
+    /// A run that must end well; Splunk reads all of it.
+    fn run(&mut self) -> Result<Outcome> {
+        let outcome = self.start().finish();
+        let (status, report) = (outcome.status, outcome.report());
+        ensure!(status.success(), "a run ended with {status}\n{report}");
+        self.indexed.extend(texts(&outcome.whole().events()));
+        self.log.extend(outcome.log_lines());
+        Ok(outcome)
+    }
+
+    /// A run that is killed while splunkd reads an event of its second page. The rest in the pipe is nobody's.
+    fn run_until_cut(&mut self) -> Result<()> {
+        let mut run = self.start();
+        let mut pipe = run
+            .stdout
+            .take()
+            .context("the run has no standard output")?;
+        let mut read = Vec::new();
+        let events = loop {
+            let mut piece = [0; 256];
+            let length = pipe.read(&mut piece)?;
+            ensure!(length > 0, "a run ended before it could be cut off");
+            read.extend(piece.iter().take(length));
+            let (events, next) = Event::parse_all(&read);
+            if events.len() == READ_BEFORE_THE_CUT && !next.is_empty() {
+                break events;
+            }
+        };
+        // Without this wait the first page would be saved in some demonstrations, and not yet in others.
+        run.wait_for_stderr("action=page_ingested", DEADLINE);
+        run.kill();
+        drop(pipe);
+        run.finish();
+        self.indexed.extend(texts(&events));
+        Ok(())
+    }
+
+    /// Name and text of the checkpoint; the copy before it and the lock end in other words.
+    fn checkpoint(&self) -> Result<(String, String)> {
+        for (path, bytes) in self.input.checkpoint_files() {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            if name.ends_with(".json") {
+                return Ok((name.into_owned(), String::from_utf8(bytes)?));
+            }
+        }
+        bail!("there is no checkpoint in the checkpoint directory")
+    }
+
+    /// How often Splunk has read a record.
+    fn copies(&self, record: &str) -> usize {
+        let id = member(record, "/eventId");
+        let is_it = |text: &&String| member(text, "/eventId") == id;
+        self.indexed.iter().filter(is_it).count()
+    }
+}
+
+// ---- the records ----
+
+/// City, state, country, latitude and longitude of the users; the sample records all come from the first of them.
+const PLACES: [[&str; 5]; 4] = [
+    ["köln", "nordrhein-westfalen", "germany", "50.9300", "6.95"],
+    ["lyon", "auvergne-rhône-alpes", "france", "45.7600", "4.84"],
+    ["oslo", "oslo", "norway", "59.9100", "10.75"],
+    ["faro", "faro", "portugal", "37.0200", "-7.93"],
+];
+
+/// When sample record `n` happened: whole seconds, and the digits behind them with their point.
+fn sample_time(n: usize) -> Result<(i64, String)> {
+    let text = sample_timestamp(n);
+    let (seconds, fraction) = text.split_at(text.find('.').unwrap_or(text.len()));
+    Ok((seconds.parse()?, fraction.to_owned()))
+}
+
+/// `<time>` for people, to the second.
+fn readable(time: &str) -> Result<String> {
+    let (seconds, _) = time.split_once('.').unwrap_or((time, ""));
+    let time = DateTime::from_timestamp(seconds.parse()?, 0).context("a time is out of range")?;
+    Ok(time.format("%b %e %H:%M:%S").to_string())
+}
+
+fn texts(events: &[Event]) -> Vec<String> {
+    events.iter().map(|event| event.data.clone()).collect()
+}
+
+/// A text within a record, empty if there is none.
+fn member(record: &str, pointer: &str) -> String {
+    let record: Value = serde_json::from_str(record).unwrap_or_default();
+    let text = record.pointer(pointer).and_then(Value::as_str);
+    text.unwrap_or_default().to_owned()
+}
+
+fn what(record: &str) -> String {
+    member(record, "/object") + " " + &member(record, "/action")
+}
+
+/// Whether each page of a log begins where the one before ended.
+fn is_chain(log: &[LogLine]) -> bool {
+    let is_page = |line: &&LogLine| line.field("action") == "page_ingested";
+    let pages: Vec<_> = log.iter().filter(is_page).collect();
+    let mut pairs = pages.iter().zip(pages.iter().skip(1));
+    pages.len() > 1
+        && pairs.all(|(page, next)| page.field("cursor_to") == next.field("cursor_from"))
+}
+
+/// The first part of a GUID, which is enough to tell them apart here; cursors lose their middle.
+fn short(text: &str) -> String {
+    let cursors = cursor_at(0);
+    match text.strip_prefix(cursors.trim_end_matches('0')) {
+        Some(position) => format!("aa_…_{position}"),
+        None if text.len() == 36 && text.matches('-').count() == 4 => {
+            text.split('-').next().unwrap_or_default().to_owned() + "…"
+        }
+        None => text.to_owned(),
+    }
+}
+
+/// The configuration as far as it is worth reading, without its secrets.
+fn shortened(xml: &str) -> Vec<String> {
+    const LEFT_OUT: [&str; 6] = [
+        "disabled",
+        "host",
+        "index",
+        "sourcetype",
+        "start_by_shell",
+        "interval",
+    ];
+    let key = "-----BEGIN RSA PRIVATE KEY----- (left out) -----END RSA PRIVATE KEY-----";
+    let xml = xml
+        .replace(PRIVATE_KEY, key)
+        .replace(SESSION_KEY, "(left out)");
+    let is_wanted = |line: &&str| {
+        !LEFT_OUT
+            .iter()
+            .any(|name| line.contains(&format!("<param name=\"{name}\">")))
+    };
+    xml.lines().filter(is_wanted).map(str::to_owned).collect()
+}
+
+// ---- the program ----
+
+/// Builds the program, which `cargo run --example` does not, and tells where it lies: beside the folder of the
+/// examples, because it is built with the same profile into the same target directory.
+fn build() -> Result<PathBuf> {
+    let example = std::env::current_exe().context("the demo does not know where it lies")?;
+    let mut folders = example.ancestors().skip(2);
+    let (Some(profile_dir), Some(target_dir)) = (folders.next(), folders.next()) else {
+        bail!("the demo does not lie in a target directory");
+    };
+    let profile = match profile_dir.file_name().and_then(|name| name.to_str()) {
+        Some("debug") | None => "dev",
+        Some(profile) => profile,
+    };
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let built = Command::new(&cargo)
+        .args("build --quiet --bin ds_monitor --profile".split(' '))
+        .arg(profile)
+        .arg("--target-dir")
+        .arg(target_dir)
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .output()
+        .with_context(|| format!("could not start {}", cargo.display()))?;
+    let errors = String::from_utf8_lossy(&built.stderr);
+    ensure!(
+        built.status.success(),
+        "ds_monitor does not build:\n{errors}"
+    );
+    let binary = profile_dir.join("ds_monitor");
+    Ok(binary.with_extension(std::env::consts::EXE_EXTENSION))
+}
+
+// ---- the screen ----
+
+/// Columns of the widest line.
+const WIDTH: usize = 120;
+
+/// Columns of a paragraph, which is read more easily when it is narrower.
+const TEXT_WIDTH: usize = 104;
+
+/// Columns of what stands behind a bar.
+const QUOTE_WIDTH: usize = WIDTH - 4;
+
+#[derive(Clone, Copy)]
+enum Style {
+    Plain,
+    Bold,
+    Dim,
+    Red,
+    Green,
+    Yellow,
+    Cyan,
+}
+
+/// A cell of a table.
+type Cell = (String, Style);
+
+/// What stands together on the screen; a blank line separates it from what is of another kind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Block {
+    Heading,
+    Paragraph,
+    Quote,
+    Table,
+    Terms,
+    Ticks,
+}
+
+/// The standard output, with colours where a person looks at it.
+struct Screen {
+    out: io::Stdout,
+    colour: bool,
+    headings: usize,
+    block: Block,
+}
+
+impl Screen {
+    fn new() -> Self {
+        let out = io::stdout();
+        let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Self {
+            colour: out.is_terminal() && !is_refused,
+            out,
+            headings: 0,
+            block: Block::Heading,
+        }
+    }
+
+    fn title(&mut self, text: &str) -> Result<()> {
+        let rule = "═".repeat(columns(text));
+        self.line("")?;
+        self.line(&self.paint(Style::Bold, text))?;
+        self.line(&self.paint(Style::Cyan, &rule))
+    }
+
+    fn heading(&mut self, text: &str) -> Result<()> {
+        self.headings += 1;
+        let text = format!("{}  {text} ", self.headings);
+        let rule = "─".repeat(TEXT_WIDTH.saturating_sub(columns(&text)));
+        let heading = self.paint(Style::Bold, &text) + &self.paint(Style::Cyan, &rule);
+        self.line("")?;
+        self.begin(Block::Heading)?;
+        self.line(&heading)
+    }
+
+    fn say(&mut self, text: &str) -> Result<()> {
+        self.begin(Block::Paragraph)?;
+        for line in wrapped(text, TEXT_WIDTH) {
+            self.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// A line that is not the demo's own.
+    fn quote(&mut self, text: &str) -> Result<()> {
+        self.begin(Block::Quote)?;
+        let bar = self.paint(Style::Cyan, "│");
+        self.line(&format!("  {bar} {text}"))
+    }
+
+    /// Such a line as far as it fits.
+    fn quote_start(&mut self, text: &str) -> Result<()> {
+        let start: String = text.chars().take(QUOTE_WIDTH - 2).collect();
+        self.quote(&format!("{start} …"))
+    }
+
+    /// Log lines without the fields that are `left_out`.
+    fn log(&mut self, lines: &[LogLine], left_out: &[&str]) -> Result<()> {
+        for line in lines {
+            self.log_line(line, left_out)?;
+        }
+        Ok(())
+    }
+
+    fn log_line(&mut self, line: &LogLine, left_out: &[&str]) -> Result<()> {
+        let style = match line.level.as_str() {
+            "INFO" => Style::Green,
+            "WARN" => Style::Yellow,
+            _ => Style::Red,
+        };
+        let fields = line.raw.strip_prefix(&line.level).unwrap_or_default();
+        let fields = fields.strip_suffix(&line.sentence).unwrap_or_default();
+        let fields: Vec<_> = fields
+            .split_whitespace()
+            .filter(|field| !left_out.iter().any(|key| field.starts_with(key)))
+            .map(short_field)
+            .collect();
+        let text = format!("{} {}", fields.join(" "), line.sentence);
+
+        let mut margin = self.paint(style, &format!("{:<6}", line.level));
+        let mut fields = fields.len();
+        for text in wrapped(&text, QUOTE_WIDTH - 6) {
+            let words: Vec<_> = text.split(' ').collect();
+            let (dim, plain) = words.split_at(fields.min(words.len()));
+            fields -= dim.len();
+            let dim = self.paint(Style::Dim, &dim.join(" "));
+            let text = [dim, plain.join(" ")].join(" ");
+            self.quote(&format!("{margin}{}", text.trim_start()))?;
+            margin = " ".repeat(6);
+        }
+        Ok(())
+    }
+
+    fn table<const N: usize>(&mut self, header: [&str; N], rows: &[[Cell; N]]) -> Result<()> {
+        let mut widths = header.map(columns);
+        for row in rows {
+            for (width, (text, _)) in widths.iter_mut().zip(row) {
+                *width = columns(text).max(*width);
+            }
+        }
+        let header = header.map(|text| (text.to_owned(), Style::Dim));
+        let rule = widths.map(|width| ("─".repeat(width), Style::Cyan));
+        self.begin(Block::Table)?;
+        for row in [&header, &rule].into_iter().chain(rows) {
+            let mut line = String::new();
+            for ((text, style), width) in row.iter().zip(widths) {
+                line += "  ";
+                line += &self.paint(*style, &format!("{text:width$}"));
+            }
+            self.line(&line)?;
+        }
+        Ok(())
+    }
+
+    /// Terms and what they mean.
+    fn terms(&mut self, terms: &[(&str, &str)]) -> Result<()> {
+        let width = terms
+            .iter()
+            .map(|(term, _)| columns(term))
+            .max()
+            .unwrap_or_default();
+        self.begin(Block::Terms)?;
+        for (term, meaning) in terms {
+            let term = self.paint(Style::Bold, &format!("{term:width$}"));
+            self.line(&format!("  {term}  {meaning}"))?;
+        }
+        Ok(())
+    }
+
+    /// Says what has been found true, or ends the demo.
+    fn check(&mut self, holds: bool, claim: &str) -> Result<()> {
+        ensure!(holds, "this should be so, and is not: {claim}");
+        self.begin(Block::Ticks)?;
+        let tick = self.paint(Style::Green, "✓");
+        self.line(&format!("  {tick} {claim}"))
+    }
+
+    fn begin(&mut self, block: Block) -> Result<()> {
+        if block != self.block || block == Block::Paragraph {
+            self.line("")?;
+        }
+        self.block = block;
+        Ok(())
+    }
+
+    fn line(&mut self, text: &str) -> Result<()> {
+        writeln!(self.out, "{}", text.trim_end()).context("the standard output cannot be written")
+    }
+
+    fn paint(&self, style: Style, text: &str) -> String {
+        let code = match style {
+            Style::Plain => return text.to_owned(),
+            Style::Bold => 1,
+            Style::Dim => 2,
+            Style::Red => 31,
+            Style::Green => 32,
+            Style::Yellow => 33,
+            Style::Cyan => 36,
+        };
+        if self.colour && !text.is_empty() {
+            format!("\x1b[{code}m{text}\x1b[0m")
+        } else {
+            text.to_owned()
+        }
+    }
+}
+
+/// `key=value` with a short value.
+fn short_field(field: &str) -> String {
+    match field.split_once('=') {
+        Some((key, value)) => format!("{key}={}", short(value)),
+        None => field.to_owned(),
+    }
+}
+
+/// `text` in lines of at most `width` columns. An address, which can be longer than that, also breaks after an `&`.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![];
+    let mut line = String::new();
+    for piece in text.split_inclusive([' ', '&']) {
+        if !line.is_empty() && columns(&line) + columns(piece.trim_end()) > width {
+            lines.push(line.trim_end().to_owned());
+            line.clear();
+        }
+        line += piece;
+    }
+    lines.push(line);
+    lines
+}
+
+fn columns(text: &str) -> usize {
+    text.chars().count()
+}
