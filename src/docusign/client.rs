@@ -8,9 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::blocking::RequestBuilder;
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::{DATE, HeaderMap, HeaderValue};
 use reqwest::{Certificate, Method, Proxy, Url};
 use serde::Deserialize;
 
@@ -224,7 +226,12 @@ impl Client {
         if let Some(proxy) = network.proxy {
             let mut through = Proxy::all(proxy.url).context("proxy_url cannot be used")?;
             if let Some((user, password)) = proxy.credentials {
-                through = through.basic_auth(&user, password.expose());
+                // The library's own basic_auth takes the way through a URL, which changes special characters.
+                let credentials = STANDARD.encode(format!("{user}:{}", password.expose()));
+                let mut header = HeaderValue::try_from(format!("Basic {credentials}"))
+                    .context("the proxy credentials cannot be used")?;
+                header.set_sensitive(true);
+                through = through.custom_http_auth(header);
             }
             builder = builder.proxy(through);
         } else if !network.environment_proxy {
