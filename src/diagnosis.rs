@@ -16,7 +16,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 use crate::clock::{Clock, Timestamp};
 use crate::docusign::BaseUrl;
 use crate::docusign::client::{ApiError, Client, Patience};
-use crate::docusign::directory_api::DirectoryApi;
+use crate::docusign::directory_api::{DirectoryApi, Part};
 use crate::docusign::jwt_grant::{CONSENT_REQUIRED, JwtGrant, PrivateKey};
 use crate::docusign::monitor_api::{MonitorApi, StreamSettings};
 use crate::position::{Position, State};
@@ -321,7 +321,13 @@ fn check(mut definition: InputDefinition, session: &Session, screen: &mut Screen
     };
     screen.step("Monitor", &verdict)?;
 
-    let mut directory = DirectoryApi::new(client, &settings.identity, key, settings.admin_url);
+    let mut directory = DirectoryApi::new(
+        client,
+        &settings.identity,
+        key,
+        settings.admin_url,
+        &Part::ALL,
+    );
     screen.step("Users", &for_lookups(users(&mut directory)))?;
     let organizations = directory.organizations().map(|organizations| {
         let names: Vec<_> = organizations.into_iter().map(|found| found.name).collect();

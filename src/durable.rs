@@ -3,7 +3,7 @@
 //! Every step names the file in its error, and nothing here knows what the bytes mean.
 
 use std::fs::{File, OpenOptions, TryLockError};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufWriter, ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -16,14 +16,79 @@ use anyhow::{Context, Result, bail};
 /// # Errors
 /// Any step that the file system refuses; `path` then holds what it held, or `previous` does.
 pub fn replace_keeping(path: &Path, previous: &Path, bytes: &[u8]) -> Result<()> {
-    let temporary = sibling(path, ".tmp")?;
-    write_synced(&temporary, bytes)?;
+    let mut replacement = Replacement::of(path)?;
+    replacement
+        .write_all(bytes)
+        .with_context(|| format!("could not write {}", replacement.temporary.display()))?;
+    replacement.sync()?;
     match rename(path, previous) {
         Err(error) if is_not_found(&error) => {}
         other => other?,
     }
-    rename(&temporary, path)?;
-    sync_folder(path)
+    replacement.commit()
+}
+
+/// A file that is being written to take the place of another, all at once; dropped before that, it is gone.
+pub struct Replacement {
+    file: BufWriter<File>,
+    temporary: PathBuf,
+    path: PathBuf,
+}
+
+impl Replacement {
+    /// Begins to write what shall stand at `path`, beside it.
+    ///
+    /// # Errors
+    /// The file cannot be created.
+    pub fn of(path: &Path) -> Result<Self> {
+        let temporary = sibling(path, ".tmp")?;
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let file = options
+            .open(&temporary)
+            .with_context(|| format!("could not create {}", temporary.display()))?;
+        Ok(Self {
+            file: BufWriter::new(file),
+            temporary,
+            path: path.to_owned(),
+        })
+    }
+
+    fn sync(&mut self) -> Result<()> {
+        self.file
+            .flush()
+            .and_then(|()| self.file.get_ref().sync_all())
+            .with_context(|| format!("could not write {}", self.temporary.display()))
+    }
+
+    /// Puts the file in its place, durably.
+    ///
+    /// # Errors
+    /// The file system refuses; the old file is then still there.
+    pub fn commit(mut self) -> Result<()> {
+        self.sync()?;
+        rename(&self.temporary, &self.path)?;
+        sync_folder(&self.path)
+    }
+}
+
+impl Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for Replacement {
+    fn drop(&mut self) {
+        // After a commit there is nothing left to remove.
+        let _ = std::fs::remove_file(&self.temporary);
+    }
 }
 
 /// The bytes of the file at `path`, or `None` when there is none.
@@ -87,19 +152,6 @@ pub fn sibling(path: &Path, suffix: &str) -> Result<PathBuf> {
     let mut name = name.to_owned();
     name.push(suffix);
     Ok(path.with_file_name(name))
-}
-
-fn write_synced(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create(true).truncate(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut file = options
-        .open(path)
-        .with_context(|| format!("could not create {}", path.display()))?;
-    file.write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .with_context(|| format!("could not write {}", path.display()))
 }
 
 #[expect(

@@ -13,50 +13,84 @@ const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
 /// Why there was no answer, or none to the end.
 #[derive(Debug)]
 pub struct NetworkProblem {
+    /// Its kind, which decides what can be done.
+    pub kind: ProblemKind,
     /// What happened, as a part of a sentence.
     pub text: String,
-    /// Trying again does not help: a certificate does not become trusted by waiting.
-    pub permanent: bool,
 }
 
-impl NetworkProblem {
-    /// The words for an error of the HTTP library.
+/// The kinds of network problems that have remedies of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ProblemKind {
+    /// The name has no address.
+    Name,
+    /// The certificate is not trusted.
+    Certificate,
+    /// Something other than TLS is spoken there.
+    NotTls,
+    /// The proxy demands credentials, or others.
+    ProxyCredentials,
+    /// The proxy does not connect to the host.
+    Tunnel,
+    /// The answer is too long.
+    TooLong,
+    /// No connection, or one that broke off or fell silent.
+    Connection,
+}
+
+impl ProblemKind {
+    /// Whether trying again does not help: a certificate does not become trusted by waiting.
     #[must_use]
-    pub fn of(error: &reqwest::Error) -> Self {
-        let cause = innermost(error);
-        let text = if error.is_dns() {
-            format!("its name cannot be resolved ({cause})")
-        } else if error.is_timeout() && error.is_connect() {
-            "no connection in time".to_owned()
-        } else if error.is_timeout() {
-            "no answer in time".to_owned()
-        } else if is_about_certificates(&cause) {
-            format!("the TLS certificate is not trusted ({cause})")
-        } else if is_about_credentials(&cause) {
-            PROXY_WANTS_CREDENTIALS.to_owned()
-        } else if error.is_connect() {
-            format!("no connection ({cause})")
-        } else {
-            format!("no answer ({cause})")
-        };
-        Self {
-            permanent: is_about_certificates(&cause) || is_about_credentials(&cause),
-            text,
-        }
+    pub fn is_permanent(self) -> bool {
+        matches!(
+            self,
+            Self::Certificate | Self::NotTls | Self::ProxyCredentials | Self::TooLong
+        )
     }
 }
 
-/// What to say when a proxy answers 407, to a request or to the opening of a tunnel.
-pub const PROXY_WANTS_CREDENTIALS: &str =
-    "no way without the right proxy_user and proxy_password (status 407)";
+impl NetworkProblem {
+    /// The words for an error of the HTTP library, whose parts can be told apart by their texts only.
+    #[must_use]
+    pub fn of(error: &reqwest::Error) -> Self {
+        let cause = innermost(error);
+        let (kind, text) = if error.is_dns() {
+            (
+                ProblemKind::Name,
+                format!("the name cannot be resolved ({cause})"),
+            )
+        } else if error.is_timeout() && error.is_connect() {
+            (ProblemKind::Connection, "no connection in time".to_owned())
+        } else if error.is_timeout() {
+            (ProblemKind::Connection, "no answer in time".to_owned())
+        } else if cause.contains("certificate") {
+            let text = format!("the TLS certificate is not trusted ({cause})");
+            (ProblemKind::Certificate, text)
+        } else if cause.contains("InvalidContentType") {
+            (ProblemKind::NotTls, "no TLS is spoken there".to_owned())
+        } else if cause.contains("proxy authorization") {
+            return Self::proxy_credentials();
+        } else if cause.contains("tunnel error") {
+            (
+                ProblemKind::Tunnel,
+                "the proxy opens no tunnel to it".to_owned(),
+            )
+        } else if error.is_connect() {
+            (ProblemKind::Connection, format!("no connection ({cause})"))
+        } else {
+            (ProblemKind::Connection, format!("no answer ({cause})"))
+        };
+        Self { kind, text }
+    }
 
-fn is_about_credentials(cause: &str) -> bool {
-    cause.contains("proxy authorization")
-}
-
-/// The TLS library tells its errors apart by words only, once the HTTP library has wrapped them.
-fn is_about_certificates(cause: &str) -> bool {
-    cause.contains("certificate")
+    /// A proxy's answer 407, to a request or to the opening of a tunnel.
+    #[must_use]
+    pub fn proxy_credentials() -> Self {
+        Self {
+            kind: ProblemKind::ProxyCredentials,
+            text: "the proxy demands credentials, or others than these (status 407)".to_owned(),
+        }
+    }
 }
 
 /// The whole body, unpacked, if it is not longer than `limit` bytes.
@@ -72,13 +106,13 @@ pub fn read_body(response: Response, limit: u64) -> Result<Vec<u8>, NetworkProbl
         .take(limit + 1)
         .read_to_end(&mut body)
         .map_err(|error| NetworkProblem {
+            kind: ProblemKind::Connection,
             text: format!("the answer broke off ({})", innermost(&error)),
-            permanent: false,
         })?;
     if body.len() as u64 > limit {
         return Err(NetworkProblem {
+            kind: ProblemKind::TooLong,
             text: format!("the answer is longer than {limit} bytes"),
-            permanent: true,
         });
     }
     Ok(body)

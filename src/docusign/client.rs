@@ -18,7 +18,7 @@ use serde::Deserialize;
 
 use super::retry::{Schedule, Verdict, asked_wait};
 use crate::clock::Clock;
-use crate::http::{NetworkProblem, PROXY_WANTS_CREDENTIALS, read_body};
+use crate::http::{NetworkProblem, ProblemKind, read_body};
 use crate::secret::Secret;
 
 pub use super::retry::Patience;
@@ -180,9 +180,7 @@ impl ApiError {
                 ..blank
             },
             CallError::Unreachable(problem) => Self {
-                sentence: format!(
-                    "Docusign ({host}) cannot be reached: {problem}. Check name resolution, firewall, proxy_url and ca_file"
-                ),
+                sentence: format!("Docusign ({host}) {problem}"),
                 ..blank
             },
             CallError::Malformed(problem) => Self {
@@ -222,7 +220,10 @@ impl Client {
             .connect_timeout(patience.connect)
             // For the blocking client this bounds each wait for the answer's next bytes, not the whole call.
             .timeout(patience.progress);
-        let through = network.proxy.as_ref().map(|proxy| proxy.url.to_string());
+        let through = network
+            .proxy
+            .as_ref()
+            .map(|proxy| proxy.url.as_str().trim_end_matches('/').to_owned());
         if let Some(proxy) = network.proxy {
             let mut through = Proxy::all(proxy.url).context("proxy_url cannot be used")?;
             if let Some((user, password)) = proxy.credentials {
@@ -277,20 +278,10 @@ impl Client {
         loop {
             attempt += 1;
             let (error, asked) = match self.once(request()) {
-                Err(problem) => {
-                    let error = CallError::Unreachable(self.name_proxy(&problem));
-                    if problem.permanent {
-                        return Err(error);
-                    }
-                    (error, None)
+                Err(problem) if problem.kind.is_permanent() => {
+                    return Err(CallError::Unreachable(self.describe(&problem)));
                 }
-                Ok(answer) if answer.status == PROXY_AUTHENTICATION_REQUIRED => {
-                    let problem = NetworkProblem {
-                        text: PROXY_WANTS_CREDENTIALS.to_owned(),
-                        permanent: true,
-                    };
-                    return Err(CallError::Unreachable(self.name_proxy(&problem)));
-                }
+                Err(problem) => (CallError::Unreachable(self.describe(&problem)), None),
                 Ok(answer) => {
                     let now = self.clock.now();
                     let body = ErrorBody::of(&answer);
@@ -328,16 +319,32 @@ impl Client {
         }
     }
 
-    fn name_proxy(&self, problem: &NetworkProblem) -> String {
-        match &self.through {
-            Some(proxy) => format!("{} through the proxy {proxy}", problem.text),
-            None => problem.text.clone(),
-        }
+    /// Who is not reached which way, why, and what to do: the end of a sentence that begins with the host.
+    fn describe(&self, problem: &NetworkProblem) -> String {
+        let way = match &self.through {
+            Some(proxy) => format!(" through the proxy {proxy}"),
+            None => String::new(),
+        };
+        let remedy = match problem.kind {
+            ProblemKind::Name => "Check name resolution on this machine, or set proxy_url",
+            ProblemKind::Certificate => {
+                "Set ca_file to the certificate of the CA that signed it, for example that of a proxy that inspects TLS"
+            }
+            ProblemKind::NotTls => "Should the address, or that of the proxy, begin with http://?",
+            ProblemKind::ProxyCredentials => "Check proxy_user and proxy_password",
+            ProblemKind::Tunnel => "Check that the proxy allows connections to it",
+            ProblemKind::TooLong => "Set a lower limit, so that pages are smaller",
+            ProblemKind::Connection => "Check the firewall and proxy_url",
+        };
+        format!("cannot be reached{way}: {}. {remedy}", problem.text)
     }
 
     fn once(&self, request: RequestBuilder) -> Result<Answer, NetworkProblem> {
         let response = request.send().map_err(|error| NetworkProblem::of(&error))?;
         let status = response.status().as_u16();
+        if status == PROXY_AUTHENTICATION_REQUIRED {
+            return Err(NetworkProblem::proxy_credentials());
+        }
         let headers = response.headers().clone();
         let body = read_body(response, MAX_BODY_BYTES)?;
         Ok(Answer {
@@ -360,7 +367,7 @@ impl CallError {
     fn problem(&self) -> String {
         match self {
             Self::Refused(refusal) => format!("Docusign answered {refusal}"),
-            Self::Unreachable(problem) => format!("Docusign cannot be reached: {problem}"),
+            Self::Unreachable(problem) => format!("Docusign {problem}"),
             Self::Malformed(problem) => {
                 format!("Docusign did not answer with what was asked for: {problem}")
             }

@@ -28,6 +28,8 @@ const ALL_STATUSES: &str = "ActivationRequired,ActivationSent,Active,Closed,Disa
 /// The parts of the directory, each with a scope of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
+    /// The accounts in which the service user is a member.
+    Accounts,
     /// Users of the accounts in which the service user is a member.
     Users,
     /// Organizations and their accounts.
@@ -38,20 +40,26 @@ pub enum Part {
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 3] = [Self::Users, Self::Organizations, Self::OrganizationUsers];
+    pub const ALL: [Self; 4] = [
+        Self::Accounts,
+        Self::Users,
+        Self::Organizations,
+        Self::OrganizationUsers,
+    ];
 
-    /// The scope that Docusign wants for it, beside `impersonation`.
-    #[must_use]
-    pub fn scope(self) -> &'static str {
+    /// The scopes that Docusign wants for it.
+    fn scope(self) -> &'static str {
         match self {
-            Self::Users => "signature",
-            Self::Organizations => "organization_read",
-            Self::OrganizationUsers => "user_read",
+            Self::Accounts => "impersonation",
+            Self::Users => "impersonation signature",
+            Self::Organizations => "impersonation organization_read",
+            Self::OrganizationUsers => "impersonation user_read",
         }
     }
 
     fn action(self) -> &'static str {
         match self {
+            Self::Accounts => "list_accounts",
             Self::Users => "list_users",
             Self::Organizations => "list_organizations",
             Self::OrganizationUsers => "list_organization_users",
@@ -238,11 +246,22 @@ pub struct DirectoryApi {
 }
 
 impl DirectoryApi {
-    /// The directory as `identity` may see it; its scope is replaced by those that are needed.
+    /// The `parts` of the directory as `identity` may see them; its scope is replaced by those that they need.
     #[must_use]
-    pub fn new(client: Client, identity: &Identity, key: PrivateKey, admin_url: BaseUrl) -> Self {
-        let scopes: Vec<_> = Part::ALL.into_iter().map(Part::scope).collect();
-        let all = format!("impersonation {}", scopes.join(" "));
+    pub fn new(
+        client: Client,
+        identity: &Identity,
+        key: PrivateKey,
+        admin_url: BaseUrl,
+        parts: &[Part],
+    ) -> Self {
+        let mut scopes: Vec<&str> = Vec::new();
+        for scope in parts.iter().flat_map(|part| part.scope().split(' ')) {
+            if !scopes.contains(&scope) {
+                scopes.push(scope);
+            }
+        }
+        let all = scopes.join(" ");
         Self {
             together: Some(JwtGrant::new(
                 client.clone(),
@@ -263,7 +282,7 @@ impl DirectoryApi {
     /// Docusign does not tell; the error says what to do.
     pub fn userinfo(&mut self) -> Result<UserInfo, ApiError> {
         let url = self.identity.auth_url.join("/oauth/userinfo");
-        self.get(Part::Users, &url)
+        self.get(Part::Accounts, &url)
     }
 
     /// A page of the users of an account, from `start` on.
@@ -337,8 +356,7 @@ impl DirectoryApi {
             }
         }
         let grant = self.apart.entry(part).or_insert_with(|| {
-            let scope = format!("impersonation {}", part.scope());
-            let identity = self.identity.with_scope(&scope);
+            let identity = self.identity.with_scope(part.scope());
             JwtGrant::new(self.client.clone(), identity, self.key.clone())
         });
         get(&self.client, grant, part, url)
@@ -379,11 +397,12 @@ fn get<T: DeserializeOwned>(
 fn explain(part: Part, url: &Url, refusal: &Refusal) -> String {
     let host = url.host_str().unwrap_or_default();
     let remedy = match (part, refusal.status) {
+        (Part::Accounts, _) => "Check environment and auth_url",
         (Part::Users, 401 | 403) => {
             "The service user must be an administrator of the account to list its users"
         }
         (_, 401 | 403) => "The service user must be an Organization Administrator",
-        (Part::Users, _) => "Check environment and auth_url",
+        (Part::Users, _) => "Check that the account still exists",
         _ => "Check environment and admin_url",
     };
     format!(
