@@ -51,7 +51,7 @@ pub fn validate(mut definition: InputDefinition, session: &Session) -> Result<()
         // This edit only puts the mask in the place of a key that has just been stored. It is our own.
         return Ok(());
     }
-    if let Err(error) = fill_in_secrets(&rest, &mut definition.stanza) {
+    if let Err(error) = credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza) {
         warn_untested(session, &definition.stanza, &format!("{error:#}"));
         return Ok(());
     }
@@ -136,15 +136,6 @@ fn holds_clear_key(saved: &Entry) -> bool {
     saved
         .text("private_key")
         .is_some_and(|key| !key.is_empty() && key != MASK)
-}
-
-fn fill_in_secrets(rest: &Result<Rest>, stanza: &mut Stanza) -> Result<()> {
-    if stanza.masked(&DS_MONITOR).is_empty() {
-        return Ok(());
-    }
-    let rest = rest.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-    credentials::unmask(rest, &DS_MONITOR, stanza)
-        .context("the stored secrets of the input cannot be read")
 }
 
 fn warn_untested(session: &Session, stanza: &Stanza, problem: &str) {
@@ -254,7 +245,7 @@ fn check(mut definition: InputDefinition, session: &Session, screen: &mut Screen
     let input = DS_MONITOR.input(&definition.stanza.name);
     screen.line("Input", &input)?;
     let rest = Rest::new(&definition);
-    let secrets = fill_in_secrets(&rest, &mut definition.stanza);
+    let secrets = credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza);
     let stanza = &definition.stanza;
     let settings = match Settings::of(stanza, session.clock.now()) {
         Ok(settings) => settings,

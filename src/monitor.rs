@@ -11,11 +11,11 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Result, anyhow};
 
 use crate::clock::Clock;
 use crate::diagnosis;
-use crate::docusign::client::{ApiError, Client, OnRetry, RetryNotice};
+use crate::docusign::client::{ApiError, Client};
 use crate::docusign::jwt_grant::JwtGrant;
 use crate::docusign::monitor_api::{End, MonitorApi, Page, Record, Stream};
 use crate::position::{Position, State, resume};
@@ -28,6 +28,7 @@ use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::rest::Rest;
 use crate::splunk::scheme::Scheme;
 use crate::splunk::{Command, ModularInput, Session};
+use crate::troubles;
 
 /// How long a wait for the next page goes on before the pipe is looked at again.
 const PAGE_TICK: Duration = Duration::from_millis(10);
@@ -62,19 +63,21 @@ impl ModularInput for DsMonitor {
     }
 
     fn run(&self, mut definition: InputDefinition, session: &Session) -> Result<()> {
+        session.stop_on_signals()?;
         let input = DS_MONITOR.input(&definition.stanza.name);
         let log = session.log.for_input(&input);
         let rest = Rest::new(&definition);
         let pasted = credentials::pasted(&DS_MONITOR, &definition.stanza);
-        fill_in_secrets(&rest, &mut definition.stanza)
-            .map_err(|error| failure("configure", &error))?;
+        credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza)
+            .and_then(|()| require_unmasked(&definition.stanza))
+            .map_err(|error| Failure::of("configure", &error))?;
         let stanza = &definition.stanza;
         let settings = Settings::of(stanza, session.clock.now())
-            .map_err(|error| failure("configure", &error))?;
-        let key = private_key(stanza).map_err(|error| failure("configure", &error))?;
+            .map_err(|error| Failure::of("configure", &error))?;
+        let key = private_key(stanza).map_err(|error| Failure::of("configure", &error))?;
 
         let Some(store) = CheckpointStore::try_open(&definition.checkpoint_dir, &input)
-            .map_err(|error| failure("load_checkpoint", &error))?
+            .map_err(|error| Failure::of("load_checkpoint", &error))?
         else {
             let fields = Fields::new().with("action", "skip");
             log.warn(
@@ -86,15 +89,15 @@ impl ModularInput for DsMonitor {
         secure(pasted, &rest, stanza, &log);
         warn_of_cluster(&rest, &log);
         let position = resume(&store, &settings, &log, &*session.clock)
-            .map_err(|error| failure("load_checkpoint", &error))?;
+            .map_err(|error| Failure::of("load_checkpoint", &error))?;
 
         let started = session.clock.elapsed();
         let client = Client::new(
             settings.network.clone(),
             Arc::clone(&session.clock),
-            log_retries(log.clone()),
+            troubles::log_retries(log.clone()),
         )
-        .map_err(|error| failure("configure", &error))?;
+        .map_err(|error| Failure::of("configure", &error))?;
         let grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
         let api = MonitorApi::new(client, grant, settings.stream.clone());
         let pages = Pages::fetch(Stream::after(api, position.cursor.clone()));
@@ -148,6 +151,7 @@ fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
 fn event(record: Record<'_>) -> Event<'_> {
     Event {
         time: record.timestamp,
+        sourcetype: None,
         data: record.json,
     }
 }
@@ -215,27 +219,11 @@ impl From<Undelivered> for Stop {
 impl Stop {
     fn into_failure(self) -> anyhow::Error {
         match self {
-            Self::Docusign(error) => Failure {
-                level: Level::Error,
-                fields: Fields::new()
-                    .with("action", error.action)
-                    .with_some("status", error.status)
-                    .with_some("code", error.code)
-                    .with_some("trace_token", error.trace_token),
-                sentence: if error.definite {
-                    error.sentence
-                } else {
-                    format!(
-                        "{}. Nothing is lost: the next run tries again",
-                        error.sentence
-                    )
-                },
+            Self::Docusign(error) => troubles::failure(error).into(),
+            Self::Undelivered(Undelivered::Failed(error)) => {
+                let error = anyhow!(error).context("could not write to the standard output");
+                Failure::of("deliver", &error).into()
             }
-            .into(),
-            Self::Undelivered(Undelivered::Failed(error)) => failure(
-                "deliver",
-                &anyhow!(error).context("could not write to the standard output"),
-            ),
             Self::Undelivered(undelivered) => Failure {
                 level: Level::Warn,
                 fields: Fields::new().with("action", "stop"),
@@ -244,7 +232,7 @@ impl Stop {
                 ),
             }
             .into(),
-            Self::Other(error) => failure("deliver", &error),
+            Self::Other(error) => Failure::of("deliver", &error).into(),
         }
     }
 }
@@ -454,17 +442,6 @@ fn report(input: &str, session: &Session, delivery: &Delivery, end: End, started
     session.log.info(&line, "The run is complete.");
 }
 
-/// Puts the stored secrets in the place of the masks.
-fn fill_in_secrets(rest: &Result<Rest>, stanza: &mut Stanza) -> Result<()> {
-    if stanza.masked(&DS_MONITOR).is_empty() {
-        return Ok(());
-    }
-    let rest = rest.as_ref().map_err(|error| anyhow!("{error:#}"))?;
-    credentials::unmask(rest, &DS_MONITOR, stanza)
-        .context("the stored secrets of the input cannot be read")?;
-    require_unmasked(stanza)
-}
-
 /// Moves pasted secrets to secure storage. Collecting goes on if that fails, because a key in clear text is no
 /// reason to lose records.
 fn secure(pasted: Secrets, rest: &Result<Rest>, stanza: &Stanza, log: &Log) {
@@ -499,25 +476,4 @@ fn warn_of_cluster(rest: &Result<Rest>, log: &Log) {
             "This is a member of a search head cluster, where every member runs the input and every event comes once a member: move the input to a forwarder.",
         );
     }
-}
-
-fn failure(action: &str, error: &anyhow::Error) -> anyhow::Error {
-    Failure {
-        level: Level::Error,
-        fields: Fields::new().with("action", action),
-        sentence: format!("{error:#}"),
-    }
-    .into()
-}
-
-fn log_retries(log: Log) -> OnRetry {
-    Arc::new(move |retry: &RetryNotice<'_>| {
-        let fields = Fields::new()
-            .with("action", retry.action)
-            .with_some("status", retry.status)
-            .with("attempt", retry.attempt)
-            .with("retry_in_ms", retry.wait.as_millis());
-        let sentence = format!("{}. The call will be repeated", retry.problem);
-        log.warn(&fields, &sentence);
-    })
 }

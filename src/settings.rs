@@ -239,6 +239,121 @@ pub const DS_MONITOR: Scheme = Scheme {
     ],
 };
 
+/// The `ds_lookups` input as Splunk and its administrators know it.
+pub const DS_LOOKUPS: Scheme = Scheme {
+    kind: "ds_lookups",
+    title: "Docusign Monitor lookups",
+    description: "Refreshes the lookups that name the users and accounts in the events of Docusign Monitor.",
+    arguments: &[
+        Argument {
+            name: "monitor_input",
+            title: "Monitor input",
+            description: "Name of the Docusign Monitor input whose settings and key are used. It may be disabled.",
+            data_type: DataType::String,
+            required: true,
+            secret: false,
+            default: None,
+            group: DOCUSIGN_APP,
+            field: Field::SelectFrom("/data/inputs/ds_monitor"),
+        },
+        Argument {
+            name: "user_id",
+            title: "User ID",
+            description: "GUID of another user the app acts for, when the one of the Monitor input may not list users.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: Some("the user of the Monitor input"),
+            group: DOCUSIGN_APP,
+            field: Field::Text,
+        },
+        Argument {
+            name: "kinds",
+            title: "Kinds",
+            description: "What to refresh: users, accounts or both, separated by a comma.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: Some("users,accounts"),
+            group: COLLECT,
+            field: Field::Text,
+        },
+        Argument {
+            name: "output",
+            title: "Output",
+            description: "csv writes the app's lookup files and is for a single Splunk instance. index sends every row as an event, for the scheduled searches of the app to make the lookups on the search heads: for forwarders, clusters and Splunk Cloud.",
+            data_type: DataType::String,
+            required: false,
+            secret: false,
+            default: Some("csv"),
+            group: COLLECT,
+            field: Field::Select(&[
+                ("csv", "csv: lookup files on this instance"),
+                ("index", "index: events for the search heads"),
+            ]),
+        },
+    ],
+};
+
+/// A checked `ds_lookups` input.
+#[derive(Debug)]
+pub struct LookupSettings {
+    /// Name of the `ds_monitor` input whose settings are used.
+    pub monitor_input: String,
+    /// Another service user.
+    pub user_id: Option<String>,
+    /// Whether users are refreshed.
+    pub users: bool,
+    /// Whether accounts are refreshed.
+    pub accounts: bool,
+    /// Where the rows go.
+    pub output: Output,
+}
+
+/// Where the rows of a refresh go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Output {
+    /// Into the lookup files of the app.
+    Csv,
+    /// Into an index, a row an event.
+    Index,
+}
+
+impl LookupSettings {
+    /// Checks all parameters of a `ds_lookups` stanza.
+    ///
+    /// # Errors
+    /// The first parameter that is wrong, and the form that is accepted.
+    pub fn of(stanza: &Stanza) -> Result<Self> {
+        let monitor_input = stanza.get("monitor_input").context(
+            "the parameter monitor_input is missing: enter the name of a Docusign Monitor input",
+        )?;
+        let prefix = format!("{}://", DS_MONITOR.kind);
+        let (mut users, mut accounts) = (false, false);
+        for kind in stanza.get("kinds").unwrap_or("users,accounts").split(',') {
+            match kind.trim() {
+                "users" => users = true,
+                "accounts" => accounts = true,
+                _ => bail!("the parameter kinds must be users, accounts, or users,accounts"),
+            }
+        }
+        Ok(Self {
+            monitor_input: monitor_input
+                .strip_prefix(&prefix)
+                .unwrap_or(monitor_input)
+                .to_owned(),
+            user_id: optional_guid(stanza, "user_id")?,
+            users,
+            accounts,
+            output: match stanza.get("output").unwrap_or("csv") {
+                "csv" => Output::Csv,
+                "index" => Output::Index,
+                _ => bail!("the parameter output must be csv or index"),
+            },
+        })
+    }
+}
+
 /// A checked `ds_monitor` input.
 #[derive(Debug)]
 pub struct Settings {

@@ -57,7 +57,9 @@ impl Part {
         }
     }
 
-    fn action(self) -> &'static str {
+    /// The `action` of log lines about it.
+    #[must_use]
+    pub fn action(self) -> &'static str {
         match self {
             Self::Accounts => "list_accounts",
             Self::Users => "list_users",

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
 use super::checkpoint::file_stem;
 use super::input_definition::{MASK, Stanza};
@@ -23,13 +23,18 @@ pub type Secrets = BTreeMap<String, Secret>;
 /// Puts the stored secrets in the place of the masks in `stanza`. Masks without a stored secret stay.
 ///
 /// # Errors
-/// Secure storage cannot be read.
-pub fn unmask(rest: &Rest, scheme: &Scheme, stanza: &mut Stanza) -> Result<(), RestError> {
-    if stanza.masked(scheme).is_empty() {
+/// There is a mask, but secure storage cannot be read.
+pub fn unmask(rest: &Result<Rest>, scheme: &Scheme, stanza: &mut Stanza) -> Result<()> {
+    let masked = stanza.masked(scheme);
+    if masked.is_empty() {
         return Ok(());
     }
-    let stored = load(rest, &scheme.input(&stanza.name))?;
-    for param in stanza.masked(scheme) {
+    let stored = match rest {
+        Ok(rest) => load(rest, &scheme.input(&stanza.name)).map_err(anyhow::Error::new),
+        Err(error) => Err(anyhow!("{error:#}")),
+    }
+    .context("the stored secrets of the input cannot be read")?;
+    for param in masked {
         if let Some(secret) = stored.get(param) {
             stanza.set(param, secret.expose());
         }

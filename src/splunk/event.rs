@@ -16,10 +16,12 @@ use std::time::Duration;
 use crate::clock::{Clock, Timestamp};
 use crate::splunk::log::{Fields, Log};
 
-/// One record as Splunk indexes it. `<host>`, `<index>`, `<source>` and `<sourcetype>` are left to the stanza.
+/// One event as Splunk indexes it. `<host>`, `<index>` and `<source>` are left to the stanza.
 pub struct Event<'a> {
     /// The time of the event; without one Splunk takes the time of arrival.
     pub time: Option<Timestamp>,
+    /// What kind of data it is; without one it is the stanza's.
+    pub sourcetype: Option<&'static str>,
     /// The text of the event, JSON.
     pub data: &'a str,
 }
@@ -133,6 +135,11 @@ impl EventWriter {
             self.buffer.extend_from_slice(b"<time>");
             time.append_to(&mut self.buffer);
             self.buffer.extend_from_slice(b"</time>");
+        }
+        if let Some(sourcetype) = event.sourcetype {
+            self.buffer.extend_from_slice(b"<sourcetype>");
+            self.buffer.extend_from_slice(sourcetype.as_bytes());
+            self.buffer.extend_from_slice(b"</sourcetype>");
         }
         self.buffer.extend_from_slice(b"<data>");
         append_data(&mut self.buffer, event.data);
@@ -431,6 +438,7 @@ mod tests {
     fn event(data: &str) -> Event<'_> {
         Event {
             time: Timestamp::parse("2020-04-07T18:23:02.50Z"),
+            sourcetype: None,
             data,
         }
     }

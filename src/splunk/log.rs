@@ -138,6 +138,18 @@ pub struct Failure {
     pub sentence: String,
 }
 
+impl Failure {
+    /// An ERROR that ends what `action` was about.
+    #[must_use]
+    pub fn of(action: &str, error: &anyhow::Error) -> Self {
+        Self {
+            level: Level::Error,
+            fields: Fields::new().with("action", action),
+            sentence: format!("{error:#}"),
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.sentence)

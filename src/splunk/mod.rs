@@ -5,8 +5,10 @@
 pub mod checkpoint;
 pub mod credentials;
 pub mod event;
+mod form;
 pub mod input_definition;
 pub mod log;
+pub mod lookup_table;
 pub mod rest;
 pub mod scheme;
 
@@ -82,6 +84,19 @@ pub struct Session {
 }
 
 impl Session {
+    /// Makes SIGTERM, by which splunkd stops an input, and SIGINT, by which a person does, set [`Session::stop`].
+    /// Without this call they end the process at once.
+    ///
+    /// # Errors
+    /// The signals cannot be watched for.
+    pub fn stop_on_signals(&self) -> Result<()> {
+        for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
+            signal_hook::flag::register(signal, Arc::clone(&self.stop))
+                .context("could not watch for the signal to stop")?;
+        }
+        Ok(())
+    }
+
     /// The event stream on the standard output. Asked for once, by the run.
     ///
     /// # Errors
@@ -177,7 +192,6 @@ fn dispatch(input: &dyn ModularInput, session: &Session) -> Result<ExitCode> {
         Mode::Run => {
             shed_splunks_certificates()?;
             let definition = InputDefinition::read_run(scheme.kind, stdin.lock())?;
-            stop_on_signals(&session.stop)?;
             let name = scheme.input(&definition.stanza.name);
             input
                 .run(definition, session)
@@ -298,15 +312,6 @@ fn shed_splunks_certificates() -> Result<()> {
 /// Elsewhere the system's trust roots do not come from a file.
 #[cfg(not(unix))]
 fn shed_splunks_certificates() -> Result<()> {
-    Ok(())
-}
-
-/// SIGTERM is how splunkd stops an input, SIGINT how a person does.
-fn stop_on_signals(stop: &Arc<AtomicBool>) -> Result<()> {
-    for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
-        signal_hook::flag::register(signal, Arc::clone(stop))
-            .context("could not watch for the signal to stop")?;
-    }
     Ok(())
 }
 

@@ -1,7 +1,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ds_monitor::settings::DS_MONITOR;
+use ds_monitor::lookups::{ACCOUNTS, USERS};
+use ds_monitor::settings::{DS_LOOKUPS, DS_MONITOR};
+use ds_monitor::splunk::scheme::Scheme;
 
 fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -22,9 +24,11 @@ fn rust_files(folder: &Path, found: &mut Vec<PathBuf>) {
     }
 }
 
+const SCHEMES: [&Scheme; 2] = [&DS_MONITOR, &DS_LOOKUPS];
+
 #[test]
 fn the_spec_file_is_the_declaration_of_the_arguments() {
-    let spec = DS_MONITOR.spec();
+    let spec = SCHEMES.map(Scheme::spec).join("\n");
     assert!(
         read("README/inputs.conf.spec") == spec,
         "README/inputs.conf.spec must read:\n{spec}"
@@ -32,37 +36,55 @@ fn the_spec_file_is_the_declaration_of_the_arguments() {
 }
 
 #[test]
-fn the_form_in_splunk_web_is_the_declaration_of_the_arguments() {
-    let form = DS_MONITOR.manager_xml();
-    assert!(
-        read("default/data/ui/manager/ds_monitor.xml") == form,
-        "default/data/ui/manager/ds_monitor.xml must read:\n{form}"
-    );
-    for argument in DS_MONITOR.arguments {
-        assert!(form.contains(&format!("<element name=\"{}\"", argument.name)));
-    }
-    for splunks_own in ["name", "interval", "index", "host"] {
-        assert!(form.contains(&format!("<element name=\"{splunks_own}\"")));
+fn the_forms_in_splunk_web_are_the_declaration_of_the_arguments() {
+    for scheme in SCHEMES {
+        let path = format!("default/data/ui/manager/{}.xml", scheme.kind);
+        let form = scheme.manager_xml();
+        assert!(read(&path) == form, "{path} must read:\n{form}");
+        for argument in scheme.arguments {
+            assert!(form.contains(&format!("<element name=\"{}\"", argument.name)));
+        }
+        for splunks_own in ["name", "interval", "index", "host"] {
+            assert!(form.contains(&format!("<element name=\"{splunks_own}\"")));
+        }
     }
 }
 
 #[test]
 fn every_default_in_the_conf_file_is_that_of_an_argument_or_of_splunk() {
     let conf = read("default/inputs.conf");
-    let splunk = ["disabled", "interval", "sourcetype", "start_by_shell"];
+    let splunks_own = ["disabled", "interval", "sourcetype", "start_by_shell"];
+    let mut scheme = None;
     for line in conf.lines() {
+        if let Some(kind) = line.strip_prefix('[') {
+            let kind = kind.trim_end_matches(']');
+            scheme = SCHEMES.into_iter().find(|scheme| scheme.kind == kind);
+            assert!(scheme.is_some(), "{line}");
+        }
         let Some((key, value)) = line.split_once(" = ") else {
             continue;
         };
-        if line.starts_with('#') || splunk.contains(&key) {
+        if splunks_own.contains(&key) {
             continue;
         }
-        let argument = DS_MONITOR
-            .arguments
-            .iter()
+        let mut arguments = scheme.unwrap().arguments.iter();
+        let argument = arguments
             .find(|argument| argument.name == key)
             .unwrap_or_else(|| panic!("{key} is no argument"));
         assert_eq!(argument.default, Some(value), "{key}");
+    }
+}
+
+#[test]
+fn the_shipped_lookups_are_the_header_of_their_tables() {
+    for table in [&USERS, &ACCOUNTS] {
+        let header = table.header().collect::<Vec<_>>().join(",");
+        assert_eq!(read(&format!("lookups/{}.csv", table.name)), header + "\n");
+        let stanza = format!("[{0}]\nfilename = {0}.csv\n", table.name);
+        assert!(
+            read("default/transforms.conf").contains(&stanza),
+            "{stanza}"
+        );
     }
 }
 
@@ -78,6 +100,7 @@ fn the_modules_keep_to_their_import_table() {
         ("splunk", [&base[..], &["splunk"]].concat()),
         ("docusign", [&base[..], &["docusign"]].concat()),
         ("settings.rs", [&base[..], &["splunk", "docusign"]].concat()),
+        ("troubles.rs", [&base[..], &["splunk", "docusign"]].concat()),
         (
             "position.rs",
             [&base[..], &["splunk", "docusign", "settings"]].concat(),
@@ -87,10 +110,21 @@ fn the_modules_keep_to_their_import_table() {
             [&base[..], &["splunk", "docusign", "settings", "position"]].concat(),
         ),
         (
+            "lookups.rs",
+            [&base[..], &["splunk", "docusign", "settings", "troubles"]].concat(),
+        ),
+        (
             "monitor.rs",
             [
                 &base[..],
-                &["splunk", "docusign", "settings", "position", "diagnosis"],
+                &[
+                    "splunk",
+                    "docusign",
+                    "settings",
+                    "position",
+                    "diagnosis",
+                    "troubles",
+                ],
             ]
             .concat(),
         ),

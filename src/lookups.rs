@@ -1,0 +1,564 @@
+//! The `ds_lookups` input: Docusign's users, accounts and organizations become the rows that name the GUIDs in events.
+//!
+//! Settings and key are those of a `ds_monitor` input, read from splunkd; nothing is typed twice, and that input's
+//! secrets are never moved. Rows go into lookup files (`csv`) or out as events (`index`), one at a time. A part of
+//! the directory that the user may not read leaves its lookup as it is, with a warning that says what opens it; any
+//! other failure leaves everything as it is.
+
+use std::collections::{BTreeMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, anyhow, bail};
+use serde_json::{Map, Value};
+
+use crate::clock::{Clock, Timestamp};
+use crate::docusign::client::{ApiError, Client};
+use crate::docusign::directory_api::{DirectoryApi, Organization, Part, User, UserInfo, UserPage};
+use crate::docusign::jwt_grant::{CONSENT_REQUIRED, PrivateKey};
+use crate::docusign::{BaseUrl, is_guid};
+use crate::settings::{self, DS_LOOKUPS, DS_MONITOR, LookupSettings, Output, Settings, iso};
+use crate::splunk::credentials;
+use crate::splunk::event::{Event, EventWriter};
+use crate::splunk::input_definition::{InputDefinition, Stanza};
+use crate::splunk::log::{Failure, Fields, Log};
+use crate::splunk::lookup_table::{Refresh, Table};
+use crate::splunk::rest::Rest;
+use crate::splunk::scheme::Scheme;
+use crate::splunk::{ModularInput, Session};
+use crate::troubles;
+
+/// After so many users there is a line in the log.
+const PROGRESS_USERS: usize = 5_000;
+
+/// Names and more by `userId`.
+pub static USERS: Table = Table {
+    name: "ds_users",
+    columns: &[
+        "userId",
+        "accountId",
+        "user_name",
+        "user_email",
+        "first_name",
+        "last_name",
+        "user_status",
+        "user_type",
+        "is_admin",
+        "permission_profile",
+        "job_title",
+        "company",
+        "user_created",
+        "last_login",
+    ],
+    key_columns: 2,
+    first: Some(("user_status", "Active")),
+};
+
+/// Names and more by `accountId`.
+pub static ACCOUNTS: Table = Table {
+    name: "ds_accounts",
+    columns: &[
+        "accountId",
+        "account_name",
+        "external_account_id",
+        "site_id",
+        "organizationId",
+        "organization_name",
+        "base_uri",
+        "is_default",
+    ],
+    key_columns: 1,
+    first: None,
+};
+
+/// The modular input `ds_lookups`.
+pub struct DsLookups;
+
+impl ModularInput for DsLookups {
+    fn scheme(&self) -> &'static Scheme {
+        &DS_LOOKUPS
+    }
+
+    fn validate(&self, definition: InputDefinition, _: &Session) -> Result<()> {
+        let settings = LookupSettings::of(&definition.stanza)?;
+        let rest = Rest::new(&definition)?;
+        refuse_csv_where_it_is_lost(&settings, &rest)?;
+        monitor_stanza(&rest, &settings.monitor_input).map(|_| ())
+    }
+
+    fn run(&self, definition: InputDefinition, session: &Session) -> Result<()> {
+        let configure = |error: anyhow::Error| Failure::of("configure", &error);
+        let input = DS_LOOKUPS.input(&definition.stanza.name);
+        let log = session.log.for_input(&input);
+        let settings = LookupSettings::of(&definition.stanza).map_err(configure)?;
+        let rest = Rest::new(&definition);
+        let (monitor, key) = monitor_settings(&rest, &settings, session).map_err(configure)?;
+
+        let client = Client::new(
+            monitor.network.clone(),
+            Arc::clone(&session.clock),
+            troubles::log_retries(log.clone()),
+        )
+        .map_err(configure)?;
+        let mut identity = monitor.identity;
+        if let Some(user_id) = &settings.user_id {
+            identity.user_id.clone_from(user_id);
+        }
+        let parts: &[Part] = if settings.users {
+            &Part::ALL
+        } else {
+            &[Part::Accounts, Part::Organizations]
+        };
+        let directory = DirectoryApi::new(client, &identity, key, monitor.admin_url, parts);
+
+        let now = session.clock.now();
+        let rows: Box<dyn Rows> = match settings.output {
+            Output::Csv => {
+                let monitor_input = DS_MONITOR.input(&settings.monitor_input);
+                let folder = definition.checkpoint_dir.clone();
+                Box::new(CsvRows::new(
+                    folder,
+                    &monitor_input,
+                    &iso(now),
+                    &session.clock,
+                )?)
+            }
+            Output::Index => Box::new(EventRows {
+                events: session.event_writer()?,
+                // The time tells refreshes apart, and the input those of the same second.
+                refresh_id: format!("{}-{}", now.timestamp_millis(), definition.stanza.name),
+                monitor_input: DS_MONITOR.input(&settings.monitor_input),
+                time: iso(now),
+            }),
+        };
+        let collector = Collector {
+            directory,
+            rows,
+            log,
+            users: 0,
+            accounts: 0,
+            unread_accounts: HashSet::new(),
+        };
+        collector.refresh(&settings)
+    }
+}
+
+/// The stanza of the `ds_monitor` input whose settings are used, as splunkd has it.
+fn monitor_stanza(rest: &Rest, name: &str) -> Result<Stanza> {
+    let entry = rest
+        .input(DS_MONITOR.kind, name)
+        .context("the settings of the Monitor input cannot be read")?;
+    let Some(entry) = entry else {
+        let others = rest
+            .get(&["servicesNS", "-", "-", "data", "inputs", DS_MONITOR.kind])
+            .context("the Monitor inputs cannot be listed")?;
+        let names: Vec<_> = others.into_iter().map(|entry| entry.name).collect();
+        let existing = match names.as_slice() {
+            [] => "there is none yet".to_owned(),
+            names => format!("there are: {}", names.join(", ")),
+        };
+        bail!(
+            "the parameter monitor_input names no Docusign Monitor input: \"{name}\"; {existing}"
+        );
+    };
+    let params: BTreeMap<String, String> = DS_MONITOR
+        .arguments
+        .iter()
+        .filter_map(|argument| Some((argument.name.to_owned(), entry.text(argument.name)?)))
+        .collect();
+    Ok(Stanza::new(name.to_owned(), None, params))
+}
+
+/// The settings and the key of the `ds_monitor` input.
+fn monitor_settings(
+    rest: &Result<Rest>,
+    settings: &LookupSettings,
+    session: &Session,
+) -> Result<(Settings, PrivateKey)> {
+    let splunkd = rest.as_ref().map_err(|error| anyhow!("{error:#}"))?;
+    refuse_csv_where_it_is_lost(settings, splunkd)?;
+    let mut stanza = monitor_stanza(splunkd, &settings.monitor_input)?;
+    credentials::unmask(rest, &DS_MONITOR, &mut stanza)?;
+    settings::require_unmasked(&stanza)?;
+    let key = settings::private_key(&stanza)?;
+    let monitor = Settings::of(&stanza, session.clock.now())?;
+    Ok((monitor, key))
+}
+
+/// A file written on a forwarder or on one member of a cluster is seen by no search, or by one member's.
+fn refuse_csv_where_it_is_lost(settings: &LookupSettings, rest: &Rest) -> Result<()> {
+    if settings.output == Output::Index {
+        return Ok(());
+    }
+    let roles = rest.server_roles().unwrap_or_default();
+    let role = roles.iter().find(|role| {
+        role.ends_with("forwarder")
+            || matches!(
+                role.as_str(),
+                "shc_member" | "cluster_slave" | "cluster_peer"
+            )
+    });
+    match role {
+        Some(role) => bail!(
+            "the parameter output must be index on this instance ({role}): lookup files written here would not reach the searches"
+        ),
+        None => Ok(()),
+    }
+}
+
+/// Where rows go.
+trait Rows {
+    /// A user's row, the values of [`USERS`]' columns.
+    fn user(&mut self, values: &[&str]) -> Result<()>;
+    /// An account's row, the values of [`ACCOUNTS`]' columns.
+    fn account(&mut self, values: &[&str]) -> Result<()>;
+    /// The end of a refresh in which all that is `complete` was read.
+    fn finish(self: Box<Self>, complete: &Complete) -> Result<()>;
+}
+
+/// What a refresh has read to the end.
+struct Complete {
+    users: bool,
+    accounts: bool,
+    /// Accounts whose users could not be read, in lower case.
+    unread_accounts: HashSet<String>,
+    user_count: usize,
+    account_count: usize,
+}
+
+/// Reads the directory and hands the rows on.
+struct Collector {
+    directory: DirectoryApi,
+    rows: Box<dyn Rows>,
+    log: Log,
+    users: usize,
+    accounts: usize,
+    unread_accounts: HashSet<String>,
+}
+
+/// An account as far as it is known from both sources.
+#[derive(Default)]
+struct Account {
+    id: String,
+    name: String,
+    external_id: String,
+    site_id: String,
+    organization_id: String,
+    organization_name: String,
+    base_uri: String,
+    is_default: String,
+    /// Whether the service user is a member, so that eSignature lists the users.
+    member: bool,
+}
+
+impl Collector {
+    fn refresh(mut self, settings: &LookupSettings) -> Result<()> {
+        let userinfo = self.directory.userinfo().map_err(troubles::failure)?;
+        let organizations = match self.directory.organizations() {
+            Ok(organizations) => Some(organizations),
+            Err(error) => {
+                self.pass_over(error, "The accounts lookup stays as it is, and users of accounts that only the organization knows")?;
+                None
+            }
+        };
+        let has_organizations = organizations.is_some();
+        let accounts = merge(userinfo, organizations.unwrap_or_default());
+
+        let accounts_complete = settings.accounts && has_organizations;
+        if accounts_complete {
+            for account in &accounts {
+                self.rows.account(&account.row())?;
+                self.accounts += 1;
+            }
+        }
+        let mut users_complete = settings.users;
+        if settings.users {
+            for account in &accounts {
+                users_complete &= self.users_of(account)?;
+            }
+        }
+        if !accounts_complete && !users_complete {
+            bail!(Failure::of(
+                "refresh",
+                &anyhow!(
+                    "nothing of the directory could be read; the warnings before say what opens it"
+                ),
+            ));
+        }
+        let complete = Complete {
+            users: users_complete,
+            accounts: accounts_complete,
+            unread_accounts: std::mem::take(&mut self.unread_accounts),
+            user_count: self.users,
+            account_count: self.accounts,
+        };
+        self.rows
+            .finish(&complete)
+            .map_err(|error| match error.downcast::<Failure>() {
+                Ok(failure) => anyhow!(failure),
+                Err(error) => Failure::of("refresh", &error).into(),
+            })?;
+        let fields = Fields::new()
+            .with("action", "lookups_refreshed")
+            .with("n_users", self.users)
+            .with("n_accounts", self.accounts);
+        self.log.info(&fields, "The refresh is complete.");
+        Ok(())
+    }
+
+    /// Reads all users of an account, and tells whether the consent for users is there at all.
+    fn users_of(&mut self, account: &Account) -> Result<bool> {
+        let base_uri = if account.member {
+            let base_uri = BaseUrl::parse(&account.base_uri).map_err(|problem| {
+                let error = anyhow!("the base_uri of account {} {problem}", account.id);
+                Failure::of(Part::Users.action(), &error)
+            })?;
+            Some(base_uri)
+        } else {
+            None
+        };
+        let mut next = Some(0);
+        while let Some(start) = next {
+            let asked = match &base_uri {
+                Some(base_uri) => self.directory.users(base_uri, &account.id, start),
+                None => {
+                    self.directory
+                        .organization_users(&account.organization_id, &account.id, start)
+                }
+            };
+            let page = match asked {
+                Ok(page) => page,
+                Err(error) => {
+                    let lost = error.code.as_deref() == Some(CONSENT_REQUIRED) && account.member;
+                    let what = format!(
+                        "The users of account {} keep their rows, and new ones",
+                        account.id
+                    );
+                    self.pass_over(error, &what)?;
+                    self.unread_accounts.insert(account.id.to_ascii_lowercase());
+                    return Ok(!lost);
+                }
+            };
+            let UserPage { users, next: more } = page;
+            for user in &users {
+                self.rows
+                    .user(&user_row(user, &account.id).each_ref().map(String::as_str))?;
+                self.users += 1;
+                if self.users.is_multiple_of(PROGRESS_USERS) {
+                    let fields = Fields::new()
+                        .with("action", "users_read")
+                        .with("n_users", self.users);
+                    self.log.info(&fields, "Reading goes on.");
+                }
+            }
+            next = more;
+        }
+        Ok(true)
+    }
+
+    /// Warns of a part that may not be read, or ends the refresh if it is something else.
+    fn pass_over(&self, error: ApiError, what: &str) -> Result<()> {
+        let consent = error.code.as_deref() == Some(CONSENT_REQUIRED);
+        if !consent && !matches!(error.status, Some(401 | 403 | 404)) {
+            return Err(troubles::failure(error).into());
+        }
+        let sentence = format!("{}. {what} are not added until then", error.sentence);
+        self.log.warn(&troubles::fields(&error), &sentence);
+        Ok(())
+    }
+}
+
+/// The accounts of both sources, each once, in the order of their ids.
+fn merge(userinfo: UserInfo, organizations: Vec<Organization>) -> Vec<Account> {
+    let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+    for member in userinfo.accounts {
+        let organization = member.organization.map(|link| link.organization_id);
+        let account = Account {
+            id: member.account_id,
+            name: member.account_name,
+            organization_id: organization.unwrap_or_default(),
+            base_uri: member.base_uri,
+            is_default: member.is_default,
+            member: true,
+            ..Account::default()
+        };
+        accounts.insert(account.id.to_ascii_lowercase(), account);
+    }
+    for organization in organizations {
+        for found in organization.accounts {
+            let account = accounts.entry(found.id.to_ascii_lowercase()).or_default();
+            if !account.member {
+                account.id = found.id;
+                account.name = found.name;
+            }
+            account.external_id = found.external_account_id;
+            account.site_id = found.site_id;
+            account.organization_id.clone_from(&organization.id);
+            account.organization_name.clone_from(&organization.name);
+        }
+    }
+    // An id that is none could lead a request elsewhere.
+    accounts.retain(|_, account| is_guid(&account.id));
+    accounts.into_values().collect()
+}
+
+impl Account {
+    fn row(&self) -> [&str; 8] {
+        [
+            &self.id,
+            &self.name,
+            &self.external_id,
+            &self.site_id,
+            &self.organization_id,
+            &self.organization_name,
+            &self.base_uri,
+            boolean(&self.is_default),
+        ]
+    }
+}
+
+fn user_row(user: &User, account_id: &str) -> [String; 14] {
+    [
+        user.user_id.clone(),
+        account_id.to_owned(),
+        user.user_name.clone(),
+        user.email.clone(),
+        user.first_name.clone(),
+        user.last_name.clone(),
+        capitalised(&user.user_status),
+        user.user_type.clone(),
+        boolean(&user.is_admin).to_owned(),
+        user.permission_profile_name.clone(),
+        user.job_title.clone(),
+        user.company.clone(),
+        user.created_date_time.clone(),
+        user.last_login.clone(),
+    ]
+}
+
+/// `true` or `false`, which eSignature writes `True` and `False`; what is neither is unknown.
+fn boolean(text: &str) -> &'static str {
+    match text {
+        "True" | "true" => "true",
+        "False" | "false" => "false",
+        _ => "",
+    }
+}
+
+/// The Admin API writes `active` where eSignature writes `Active`.
+fn capitalised(text: &str) -> String {
+    let mut characters = text.chars();
+    characters
+        .next()
+        .map(|first| first.to_uppercase().chain(characters).collect())
+        .unwrap_or_default()
+}
+
+/// Rows for the app's lookup files.
+struct CsvRows {
+    users: Refresh,
+    accounts: Refresh,
+    master_folder: PathBuf,
+    app_folder: PathBuf,
+    clock: Arc<dyn Clock>,
+}
+
+impl CsvRows {
+    fn new(
+        master_folder: PathBuf,
+        monitor_input: &str,
+        now: &str,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let home = std::env::var_os("SPLUNK_HOME").context(
+            "SPLUNK_HOME is not set, so the app's lookups folder is unknown: output must be index",
+        )?;
+        let app_folder = Path::new(&home).join("etc/apps/ds_monitor/lookups");
+        let refresh = |table| Refresh::new(table, &master_folder, monitor_input, now);
+        Ok(Self {
+            users: refresh(&USERS)?,
+            accounts: refresh(&ACCOUNTS)?,
+            master_folder,
+            app_folder,
+            clock: Arc::clone(clock),
+        })
+    }
+}
+
+impl Rows for CsvRows {
+    fn user(&mut self, values: &[&str]) -> Result<()> {
+        self.users.add(values)
+    }
+
+    fn account(&mut self, values: &[&str]) -> Result<()> {
+        self.accounts.add(values)
+    }
+
+    fn finish(self: Box<Self>, complete: &Complete) -> Result<()> {
+        let (master, app, clock) = (&self.master_folder, &self.app_folder, &*self.clock);
+        if complete.users {
+            self.users.commit(master, app, clock, |value| {
+                let account = value("accountId").to_ascii_lowercase();
+                !complete.unread_accounts.contains(&account)
+            })?;
+        }
+        if complete.accounts {
+            self.accounts.commit(master, app, clock, |_| true)?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows as events, each with the refresh that it belongs to, closed by one that tells how many there are.
+struct EventRows {
+    events: EventWriter,
+    refresh_id: String,
+    monitor_input: String,
+    time: String,
+}
+
+impl EventRows {
+    fn write(&mut self, sourcetype: &'static str, mut row: Map<String, Value>) -> Result<()> {
+        row.insert(
+            "monitor_input".to_owned(),
+            self.monitor_input.clone().into(),
+        );
+        row.insert("last_seen".to_owned(), self.time.clone().into());
+        row.insert("refresh_id".to_owned(), self.refresh_id.clone().into());
+        let data = serde_json::to_string(&row)?;
+        let event = Event {
+            time: Timestamp::parse(&self.time),
+            sourcetype: Some(sourcetype),
+            data: &data,
+        };
+        Ok(self.events.write(&event)?)
+    }
+}
+
+fn object(table: &Table, values: &[&str]) -> Map<String, Value> {
+    let values = values.iter().map(|value| Value::from(*value));
+    let columns = table.columns.iter().map(|column| (*column).to_owned());
+    columns.zip(values).collect()
+}
+
+impl Rows for EventRows {
+    fn user(&mut self, values: &[&str]) -> Result<()> {
+        self.write("ds_monitor:user", object(&USERS, values))
+    }
+
+    fn account(&mut self, values: &[&str]) -> Result<()> {
+        self.write("ds_monitor:account", object(&ACCOUNTS, values))
+    }
+
+    fn finish(mut self: Box<Self>, complete: &Complete) -> Result<()> {
+        let mut counts = Map::new();
+        if complete.users {
+            counts.insert("n_users".to_owned(), complete.user_count.into());
+        }
+        if complete.accounts {
+            counts.insert("n_accounts".to_owned(), complete.account_count.into());
+        }
+        self.write("ds_monitor:refresh", counts)?;
+        Ok(self.events.finish()?)
+    }
+}

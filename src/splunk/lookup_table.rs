@@ -1,0 +1,414 @@
+//! A CSV lookup that grows with every refresh: rows of other inputs stay, and so do rows that a refresh no longer
+//! finds, with the time when they were last seen.
+//!
+//! The master lies in the checkpoint directory and the app's file is its copy, because an app upgrade unpacks the
+//! shipped, empty file over the app's. Rows wait in a spool until the refresh is complete, so that one that fails
+//! changes nothing; the lock is held from reading the old table to the renames. Memory holds a key and a time a row,
+//! never the rows. Format: RFC 4180, UTF-8, header first.
+
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
+use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result, bail};
+use csv::{ByteRecord, ReaderBuilder, Terminator, Writer, WriterBuilder};
+use sha2::{Digest, Sha256};
+
+use crate::clock::Clock;
+use crate::durable::{self, Lock, Replacement};
+
+/// How long another input may hold a table; it does so only while it merges.
+const LOCK_PATIENCE: Duration = Duration::from_secs(60);
+
+/// How often the lock is tried.
+const LOCK_TICK: Duration = Duration::from_millis(100);
+
+/// The columns that every table ends with: whose row it is, and when it was seen.
+pub const LAST_COLUMNS: [&str; 3] = ["monitor_input", "first_seen", "last_seen"];
+
+/// What a table looks like.
+#[derive(Debug)]
+pub struct Table {
+    /// Its name in `transforms.conf`, and that of its file without `.csv`.
+    pub name: &'static str,
+    /// The columns before [`LAST_COLUMNS`].
+    pub columns: &'static [&'static str],
+    /// How many of the first columns tell rows apart.
+    pub key_columns: usize,
+    /// Rows with this value in this column come first, so that they match first.
+    pub first: Option<(&'static str, &'static str)>,
+}
+
+impl Table {
+    /// All columns, in order.
+    pub fn header(&self) -> impl Iterator<Item = &'static str> {
+        self.columns.iter().copied().chain(LAST_COLUMNS)
+    }
+
+    /// The file in `folder`.
+    #[must_use]
+    pub fn path(&self, folder: &Path) -> PathBuf {
+        folder.join(format!("{}.csv", self.name))
+    }
+
+    fn column(&self, name: &str) -> Option<usize> {
+        self.header().position(|column| column == name)
+    }
+
+    fn is_first(&self, row: &ByteRecord) -> bool {
+        self.first.is_none_or(|(column, value)| {
+            let index = self.column(column);
+            index.and_then(|index| row.get(index)) == Some(value.as_bytes())
+        })
+    }
+
+    fn key(&self, row: &ByteRecord) -> Key {
+        let mut hash = Sha256::new();
+        for field in row.iter().take(self.key_columns) {
+            hash.update(field.to_ascii_lowercase());
+            hash.update([0]);
+        }
+        let mut key = [0; 16];
+        key.iter_mut()
+            .zip(hash.finalize())
+            .for_each(|(to, from)| *to = from);
+        u128::from_ne_bytes(key)
+    }
+}
+
+/// A hash of a row's key; GUIDs are compared without regard to case.
+type Key = u128;
+
+/// The rows that a refresh has found so far.
+pub struct Refresh {
+    table: &'static Table,
+    input: String,
+    now: String,
+    seen: HashSet<Key>,
+    first: Spool,
+    rest: Spool,
+    row: ByteRecord,
+}
+
+/// Rows that wait for the end of the refresh, in a file without a name.
+type Spool = Writer<BufWriter<File>>;
+
+impl Refresh {
+    /// A refresh of `table` by `input` at the time `now`, an ISO 8601 date-time; it spools in `folder`.
+    ///
+    /// # Errors
+    /// The folder cannot be written to.
+    pub fn new(table: &'static Table, folder: &Path, input: &str, now: &str) -> Result<Self> {
+        let spool = || -> Result<Spool> {
+            let file = tempfile::tempfile_in(folder)
+                .with_context(|| format!("could not create a file in {}", folder.display()))?;
+            Ok(writer(BufWriter::new(file)))
+        };
+        Ok(Self {
+            table,
+            input: input.to_owned(),
+            now: now.to_owned(),
+            seen: HashSet::new(),
+            first: spool()?,
+            rest: spool()?,
+            row: ByteRecord::new(),
+        })
+    }
+
+    /// Adds a row, the values of the table's own columns. One that was added before is passed over.
+    ///
+    /// # Errors
+    /// The disk is full.
+    pub fn add(&mut self, values: &[&str]) -> Result<()> {
+        self.row.clear();
+        for value in values {
+            self.row.push_field(value.as_bytes());
+        }
+        if !self.seen.insert(self.table.key(&self.row)) {
+            return Ok(());
+        }
+        let spool = if self.table.is_first(&self.row) {
+            &mut self.first
+        } else {
+            &mut self.rest
+        };
+        spool
+            .write_byte_record(&self.row)
+            .context("could not spool a row")
+    }
+
+    /// Number of rows so far.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.seen.len()
+    }
+
+    /// Whether there is no row yet.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.seen.is_empty()
+    }
+
+    /// Merges the rows into the master in `master_folder` and copies that to `app_folder`. `was_looked_for` tells of
+    /// an old row of this input's whether the refresh would have found it; one that it would not keeps its place.
+    ///
+    /// # Errors
+    /// The old table cannot be read, or the new one not be written; the old one is then still in place.
+    pub fn commit(
+        self,
+        master_folder: &Path,
+        app_folder: &Path,
+        clock: &dyn Clock,
+        was_looked_for: impl Fn(&dyn Fn(&str) -> String) -> bool,
+    ) -> Result<()> {
+        let Self {
+            table,
+            input,
+            now,
+            seen,
+            first,
+            rest,
+            ..
+        } = self;
+        let master = table.path(master_folder);
+        let _lock = lock(&master, clock)?;
+        let mut first_seen: HashMap<Key, Vec<u8>> = HashMap::new();
+        each_old_row(table, &master, |row| {
+            let time = table.column("first_seen").and_then(|index| row.get(index));
+            first_seen.insert(table.key(row), time.unwrap_or_default().to_owned());
+            Ok(())
+        })?;
+        let stays_first = |row: &ByteRecord| {
+            let value = |name: &str| {
+                let field = table.column(name).and_then(|index| row.get(index));
+                String::from_utf8_lossy(field.unwrap_or_default()).into_owned()
+            };
+            let is_lost = value("monitor_input") == input && was_looked_for(&value);
+            table.is_first(row) && !is_lost
+        };
+
+        let mut merged = writer(Replacement::of(&master)?);
+        merged.write_record(table.header())?;
+        for (spool, is_first) in [(first, true), (rest, false)] {
+            each_row(rewound(spool)?, |row| {
+                let since = first_seen.get(&table.key(row));
+                let since = since.filter(|since| !since.is_empty());
+                row.push_field(input.as_bytes());
+                row.push_field(since.map_or(now.as_bytes(), Vec::as_slice));
+                row.push_field(now.as_bytes());
+                Ok(merged.write_byte_record(row)?)
+            })?;
+            each_old_row(table, &master, |row| {
+                if seen.contains(&table.key(row)) || stays_first(row) != is_first {
+                    return Ok(());
+                }
+                Ok(merged.write_byte_record(row)?)
+            })?;
+        }
+        let merged = merged.into_inner().map_err(|error| error.into_error());
+        merged
+            .with_context(|| format!("could not write {}", master.display()))?
+            .commit()?;
+        copy(&master, &table.path(app_folder))
+    }
+}
+
+fn writer<W: Write>(out: W) -> Writer<W> {
+    WriterBuilder::new()
+        .terminator(Terminator::CRLF)
+        .flexible(true)
+        .from_writer(out)
+}
+
+fn lock(master: &Path, clock: &dyn Clock) -> Result<Lock> {
+    let path = durable::sibling(master, ".lock")?;
+    let start = clock.elapsed();
+    loop {
+        if let Some(lock) = Lock::try_take(&path)? {
+            return Ok(lock);
+        }
+        if clock.elapsed().saturating_sub(start) > LOCK_PATIENCE {
+            bail!(
+                "another input has held {} for {} seconds",
+                path.display(),
+                LOCK_PATIENCE.as_secs()
+            );
+        }
+        clock.sleep(LOCK_TICK);
+    }
+}
+
+fn rewound(spool: Spool) -> Result<File> {
+    let buffered = spool
+        .into_inner()
+        .map_err(|error| error.into_error())
+        .context("could not spool a row")?;
+    let mut file = buffered
+        .into_inner()
+        .map_err(|error| error.into_error())
+        .context("could not spool a row")?;
+    file.seek(SeekFrom::Start(0))?;
+    Ok(file)
+}
+
+fn each_row(file: File, mut visit: impl FnMut(&mut ByteRecord) -> Result<()>) -> Result<()> {
+    let mut reader = ReaderBuilder::new()
+        .has_headers(false)
+        .from_reader(BufReader::new(file));
+    let mut row = ByteRecord::new();
+    while reader.read_byte_record(&mut row)? {
+        visit(&mut row)?;
+    }
+    Ok(())
+}
+
+/// Visits the rows of the master, brought into the columns of today by their names. No master means no rows.
+fn each_old_row(
+    table: &Table,
+    master: &Path,
+    mut visit: impl FnMut(&ByteRecord) -> Result<()>,
+) -> Result<()> {
+    let file = match File::open(master) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => {
+            return Err(error).with_context(|| format!("could not open {}", master.display()));
+        }
+    };
+    let damaged = || {
+        format!(
+            "{} is damaged: move it away, and the next refresh makes a new one",
+            master.display()
+        )
+    };
+    let mut reader = ReaderBuilder::new().from_reader(BufReader::new(file));
+    let header = reader.byte_headers().with_context(damaged)?.clone();
+    let places: Vec<_> = table
+        .header()
+        .map(|column| header.iter().position(|name| name == column.as_bytes()))
+        .collect();
+    let keys = places.iter().take(table.key_columns);
+    if keys.into_iter().any(Option::is_none) {
+        bail!("{}", damaged());
+    }
+    let (mut stored, mut row) = (ByteRecord::new(), ByteRecord::new());
+    while reader.read_byte_record(&mut stored).with_context(damaged)? {
+        row.clear();
+        for place in &places {
+            row.push_field(
+                place
+                    .and_then(|place| stored.get(place))
+                    .unwrap_or_default(),
+            );
+        }
+        visit(&row)?;
+    }
+    Ok(())
+}
+
+/// Puts a copy of `from` at `to`, whole or not at all.
+fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut replacement = Replacement::of(to)?;
+    File::open(from)
+        .and_then(|mut file| std::io::copy(&mut file, &mut replacement))
+        .with_context(|| format!("could not copy {} to {}", from.display(), to.display()))?;
+    replacement.commit()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::{Refresh, Table};
+    use crate::clock::SystemClock;
+
+    static TABLE: Table = Table {
+        name: "t",
+        columns: &["id", "status", "name"],
+        key_columns: 1,
+        first: Some(("status", "Active")),
+    };
+
+    fn refresh(folder: &Path, input: &str, now: &str, rows: &[[&str; 3]]) -> String {
+        let mut refresh = Refresh::new(&TABLE, folder, input, now).unwrap();
+        for row in rows {
+            refresh.add(row).unwrap();
+        }
+        let app = folder.join("app");
+        fs::create_dir_all(&app).unwrap();
+        refresh
+            .commit(folder, &app, &SystemClock::new(), |_| true)
+            .unwrap();
+        let master = fs::read_to_string(folder.join("t.csv")).unwrap();
+        assert_eq!(fs::read_to_string(app.join("t.csv")).unwrap(), master);
+        master
+    }
+
+    #[test]
+    fn a_refresh_keeps_who_left_and_who_belongs_to_others_and_puts_active_rows_first() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let first = refresh(
+            folder,
+            "one",
+            "T1",
+            &[
+                ["a", "Closed", "A"],
+                ["b", "Active", "B, \"b\"\nä"],
+                ["B", "Active", "again"],
+            ],
+        );
+        assert_eq!(
+            first,
+            "id,status,name,monitor_input,first_seen,last_seen\r\nb,Active,\"B, \"\"b\"\"\nä\",one,T1,T1\r\na,Closed,A,one,T1,T1\r\n"
+        );
+        refresh(
+            folder,
+            "two",
+            "T2",
+            &[["c", "Active", "C"], ["d", "Closed", "D"]],
+        );
+        let third = refresh(folder, "one", "T3", &[["a", "Active", "A"]]);
+        assert_eq!(
+            third,
+            "id,status,name,monitor_input,first_seen,last_seen\r\n\
+             a,Active,A,one,T1,T3\r\n\
+             c,Active,C,two,T2,T2\r\n\
+             b,Active,\"B, \"\"b\"\"\nä\",one,T1,T1\r\n\
+             d,Closed,D,two,T2,T2\r\n"
+        );
+    }
+
+    #[test]
+    fn a_damaged_master_is_named_and_left_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let master = folder.path().join("t.csv");
+        for damage in ["", "x,y\r\n1,2\r\n", "id,status,name\r\n1,2\r\n"] {
+            fs::write(&master, damage).unwrap();
+            let refresh = Refresh::new(&TABLE, folder.path(), "one", "T1").unwrap();
+            let error = refresh
+                .commit(folder.path(), folder.path(), &SystemClock::new(), |_| true)
+                .unwrap_err();
+            assert!(format!("{error:#}").contains("t.csv"), "{error:#}");
+            assert_eq!(fs::read_to_string(&master).unwrap(), damage);
+        }
+    }
+
+    #[test]
+    fn columns_are_found_by_their_names() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(
+            folder.path().join("t.csv"),
+            "last_seen,name,id,old\nT0,N,n,x\n",
+        )
+        .unwrap();
+        let table = refresh(folder.path(), "one", "T1", &[["m", "Active", "M"]]);
+        assert!(
+            table.ends_with("m,Active,M,one,T1,T1\r\nn,,N,,,T0\r\n"),
+            "{table}"
+        );
+    }
+}
