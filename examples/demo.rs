@@ -1,27 +1,31 @@
 //! A demonstration without Splunk and without Docusign: `cargo run --example demo`.
 //!
-//! Stand-ins on loopback play the two outside worlds, and the real program runs between them, started as splunkd
-//! starts it. Every sentence with a tick has been checked before it was printed; the first that does not hold ends
+//! Stand-ins on loopback play the two outside worlds, and the real programs run between them, started as splunkd
+//! starts them. Every sentence with a tick has been checked before it was printed; the first that does not hold ends
 //! the demo with exit code 1, so that it is a smoke test as well.
 
 #[path = "../tests/it/support/mod.rs"]
 mod support;
 
 use std::cmp::Ordering;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::io::{self, IsTerminal, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use chrono::DateTime;
 use ds_monitor::clock::{Clock, SystemClock};
+use ds_monitor::lookups::{ACCOUNTS, USERS};
+use ds_monitor::splunk::input_definition::MASK;
+use ds_monitor::splunk::lookup_table::Table;
 use serde_json::Value;
 use tempfile::TempDir;
 
 use support::docusign::{
-    ACCESS_TOKEN_MARK, Docusign, PRIVATE_KEY, cursor_at, sample_record, sample_timestamp,
+    ACCESS_TOKEN_MARK, Directory, Docusign, PRIVATE_KEY, cursor_at, sample_record, sample_timestamp,
 };
 use support::input::{DEADLINE, Event, Input, LogLine, Outcome, Running};
 use support::splunkd::{SESSION_KEY, Splunkd};
@@ -39,6 +43,12 @@ const TOTAL: usize = FIRST + NEW + CUT + WAITING;
 /// Events that splunkd has read whole when a run is cut off: a page, and half of the next.
 const READ_BEFORE_THE_CUT: usize = PAGE + 3;
 
+/// Rows at the beginning of a long table, and as many at its end, that are shown.
+const SHOWN_AT_EITHER_END: usize = 4;
+
+/// What must not leave the programs, nor lie in a checkpoint directory.
+const SECRETS: [&str; 3] = [PRIVATE_KEY, SESSION_KEY, ACCESS_TOKEN_MARK];
+
 fn main() -> ExitCode {
     let mut screen = Screen::new();
     // The stand-ins belong to the tests and fail as tests do, by a panic that has told its reason already.
@@ -54,8 +64,8 @@ fn main() -> ExitCode {
 }
 
 fn tell(screen: &mut Screen) -> Result<()> {
-    let binary = build()?;
-    let mut stage = Stage::set(binary)?;
+    let programs = build()?;
+    let mut stage = Stage::set(programs)?;
     introduce(screen, &stage)?;
     show_configuration(screen, &stage)?;
     run_first(screen, &mut stage)?;
@@ -63,6 +73,7 @@ fn tell(screen: &mut Screen) -> Result<()> {
     run_again(screen, &mut stage)?;
     cut_a_run_off(screen, &mut stage)?;
     make_a_mistake(screen, &mut stage)?;
+    give_names(screen, &stage)?;
     count_everything(screen, &stage)?;
     say_what_next(screen)
 }
@@ -70,14 +81,15 @@ fn tell(screen: &mut Screen) -> Result<()> {
 // ---- the story ----
 
 fn introduce(screen: &mut Screen, stage: &Stage) -> Result<()> {
-    let binary = stage.binary.strip_prefix(env!("CARGO_MANIFEST_DIR"));
+    let programs = stage.programs.strip_prefix(env!("CARGO_MANIFEST_DIR"));
     screen.title("Docusign Monitor for Splunk: a demonstration")?;
     screen.say(&format!(
-        "Two stand-ins on this machine play the outside worlds, Docusign at {} and splunkd at {}. Between them runs \
-         the real program, {}, started the way Splunk starts it. What has a tick was checked before it was printed.",
+        "Two stand-ins on this machine play the outside worlds, Docusign at {} and splunkd at {}. Between them run \
+         the real programs, ds_monitor and ds_lookups from {}, started the way Splunk starts them. What has a tick \
+         was checked before it was printed.",
         stage.docusign.url(),
         stage.splunkd.url(),
-        binary.unwrap_or(&stage.binary).display(),
+        programs.unwrap_or(&stage.programs).display(),
     ))
 }
 
@@ -128,10 +140,16 @@ fn run_first(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
         "each has its record's own time to the last digit, from none to nine of them behind the point",
     )?;
     // Panics, with a report, if there is one.
-    outcome.assert_no_secret(&[PRIVATE_KEY, SESSION_KEY, ACCESS_TOKEN_MARK]);
+    outcome.assert_no_secret(&SECRETS);
     screen.check(
         true,
         "neither the key nor a token is in the output, the log or the checkpoint",
+    )?;
+    screen.check(
+        stage.has_moved_the_key(),
+        &format!(
+            "the pasted key has moved to Splunk's secure storage; its place in inputs.conf says {MASK}"
+        ),
     )
 }
 
@@ -265,13 +283,88 @@ fn make_a_mistake(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
     )
 }
 
+fn give_names(screen: &mut Screen, stage: &Stage) -> Result<()> {
+    screen.heading("Names for the GUIDs")?;
+    screen.say(
+        "Once a day Splunk starts the other program, ds_lookups. Its input names that of ds_monitor, whose addresses, \
+         user and key it uses. Only the consent is new, to three more scopes: signature, organization_read, user_read.",
+    )?;
+    let scopes = [
+        "impersonation",
+        "signature",
+        "organization_read",
+        "user_read",
+    ];
+    stage.docusign.consented_scopes(&scopes);
+    let told = shortened(&stage.lookups.input_xml());
+    let told = told.iter().map(|line| line.split_at(line.len().min(4)));
+    let is_stanza = |text: &str| text.contains("stanza") || text.contains("<param");
+    for (_, text) in told.filter(|(_, text)| is_stanza(text)) {
+        screen.quote(text)?;
+    }
+    let calls = stage.docusign.requests().len();
+    let outcome = stage.refresh()?;
+    screen.say(
+        "It asks Docusign for all users, accounts and organizations and fills the lookup files of the app, which have \
+         no rows as shipped. Its log, and the main columns of ds_accounts.csv:",
+    )?;
+    screen.log(&outcome.log_lines(), &[])?;
+
+    let (accounts, users) = (stage.lookup(&ACCOUNTS)?, stage.lookup(&USERS)?);
+    show_accounts(screen, &accounts)?;
+    screen.say(
+        "And those of ds_users.csv, with the account by its name. Closed users are in it, because old events name \
+         them. Of an account that the app's user is not in, Docusign does not tell who is an administrator:",
+    )?;
+    show_users(screen, &users, &accounts)?;
+    screen.say(
+        "Splunk joins them to the events in every search, by the automatic lookups in default/props.conf. This is \
+         every second event of the first two runs, with names instead of GUIDs:",
+    )?;
+    let names: Vec<_> = stage
+        .happened
+        .iter()
+        .map(|record| Names::of(record, &users, &accounts))
+        .collect();
+    show_names(screen, stage, &names)?;
+
+    let known = names_at_docusign();
+    let mut named = stage.happened.iter().zip(&names);
+    screen.check(
+        named.all(|(record, names)| names.are_right(record, &known)),
+        &format!(
+            "every user in the {} events found a name, and it is the one that Docusign has; so did every account",
+            names.len()
+        ),
+    )?;
+    let calls: Vec<_> = stage.docusign.requests().split_off(calls);
+    let (grants, calls): (Vec<_>, Vec<_>) = calls.iter().partition(|call| call.method == "POST");
+    let tokens: BTreeSet<_> = calls
+        .iter()
+        .map(|call| call.header("authorization"))
+        .collect();
+    screen.check(
+        grants.len() == 1 && tokens.len() == 1,
+        &format!("one token served all {} calls", calls.len()),
+    )?;
+    outcome.assert_no_secret(&SECRETS);
+    screen.check(
+        !outcome.stdin.contains("private_key") && stage.has_moved_the_key(),
+        "the key came from secure storage, where the first run had put it, and is still there",
+    )?;
+    screen.check(
+        stage.master_is_in_app(&USERS)? && stage.master_is_in_app(&ACCOUNTS)?,
+        "both files are byte for byte those in the checkpoint directory, which no upgrade of the app empties",
+    )
+}
+
 fn count_everything(screen: &mut Screen, stage: &Stage) -> Result<()> {
     let happened: BTreeSet<_> = stage.happened.iter().collect();
     let indexed: BTreeSet<_> = stage.indexed.iter().collect();
     screen.heading("The account")?;
     screen.say(&format!(
-        "Six runs, one of them cut off and one without consent. {} events happened at Docusign, Splunk has read {}, \
-         and searches see {} after dedup eventId.",
+        "Six runs of ds_monitor, one of them cut off and one without consent. {} events happened at Docusign, Splunk \
+         has read {}, and searches see {} after dedup eventId.",
         stage.happened.len(),
         stage.indexed.len(),
         indexed.len(),
@@ -378,6 +471,83 @@ fn show_copies(screen: &mut Screen, stage: &Stage, sent: &[String]) -> Result<()
     screen.table(header, &rows)
 }
 
+fn show_accounts(screen: &mut Screen, accounts: &[Row]) -> Result<()> {
+    let columns = [
+        "accountId",
+        "account_name",
+        "external_account_id",
+        "organizationId",
+        "organization_name",
+    ];
+    let cell = |row: &Row, column| (short(value(Some(row), column)), Style::Plain);
+    let rows: Vec<_> = accounts
+        .iter()
+        .map(|row| columns.map(|column| cell(row, column)))
+        .collect();
+    screen.table(columns, &rows)
+}
+
+fn show_users(screen: &mut Screen, users: &[Row], accounts: &[Row]) -> Result<()> {
+    let mut rows = Vec::new();
+    for user in users {
+        let of_user = |column| value(Some(user), column).to_owned();
+        let account = find(accounts, "accountId", &of_user("accountId"));
+        let status = of_user("user_status");
+        let style = match status.as_str() {
+            "Active" => Style::Green,
+            _ => Style::Yellow,
+        };
+        rows.push([
+            (short(&of_user("userId")), Style::Plain),
+            (of_user("user_name"), Style::Bold),
+            (of_user("user_email"), Style::Plain),
+            (status, style),
+            (of_user("is_admin"), Style::Plain),
+            (value(account, "account_name").to_owned(), Style::Plain),
+        ]);
+    }
+    let hidden = rows.len().saturating_sub(2 * SHOWN_AT_EITHER_END);
+    if hidden > 1 {
+        let gap = ["…", &format!("… {hidden} more"), "…", "…", "…", "…"];
+        let gap = gap.map(|text| (text.to_owned(), Style::Dim));
+        rows.splice(SHOWN_AT_EITHER_END..SHOWN_AT_EITHER_END + hidden, [gap]);
+    }
+    let header = [
+        "userId",
+        "user_name",
+        "user_email",
+        "user_status",
+        "is_admin",
+        "account_name",
+    ];
+    screen.table(header, &rows)
+}
+
+fn show_names(screen: &mut Screen, stage: &Stage, names: &[Names]) -> Result<()> {
+    let mut rows = Vec::new();
+    let events = stage.happened.iter().zip(stage.times()?).zip(names);
+    for ((record, time), names) in events.take(FIRST + NEW).step_by(2) {
+        let plain = |text: &str| (text.to_owned(), Style::Plain);
+        rows.push([
+            plain(&readable(&time)?),
+            (what(record), Style::Bold),
+            (names.actor.clone(), Style::Green),
+            (names.affected.clone(), Style::Green),
+            plain(&names.account),
+            plain(&names.organization),
+        ]);
+    }
+    let header = [
+        "in UTC",
+        "object, action",
+        "actor",
+        "affected user",
+        "account_name",
+        "organization_name",
+    ];
+    screen.table(header, &rows)
+}
+
 /// What the log has said often enough.
 const UNIMPORTANT_FIELDS: [&str; 8] = [
     "input=",
@@ -430,7 +600,9 @@ struct Stage {
     docusign: Docusign,
     splunkd: Splunkd,
     input: Input,
-    binary: PathBuf,
+    lookups: Input,
+    /// The folder of the programs.
+    programs: PathBuf,
     /// By how many seconds the sample records are moved, so that they happened in the last minutes.
     shift: i64,
     /// Every record that Docusign has, in order.
@@ -439,31 +611,58 @@ struct Stage {
     indexed: Vec<String>,
     /// Every log line of the runs that reached their end.
     log: Vec<LogLine>,
-    _checkpoint_dir: TempDir,
+    splunk_home: TempDir,
 }
 
+/// Where the app's lookups are, below `SPLUNK_HOME`.
+const LOOKUPS_FOLDER: &str = "etc/apps/ds_monitor/lookups";
+
+/// A row of a lookup: values by the names of their columns.
+type Row = BTreeMap<String, String>;
+
 impl Stage {
-    fn set(binary: PathBuf) -> Result<Self> {
-        let checkpoint_dir = TempDir::new().context("there is no room for temporary files")?;
+    fn set(programs: PathBuf) -> Result<Self> {
+        let splunk_home = TempDir::new().context("there is no room for temporary files")?;
+        let folder = |path: &str| -> Result<PathBuf> {
+            let folder = splunk_home.path().join(path);
+            fs::create_dir_all(&folder).context("there is no room for temporary files")?;
+            Ok(folder)
+        };
+        let app_folder = folder(LOOKUPS_FOLDER)?;
+        for table in [&USERS, &ACCOUNTS] {
+            let shipped = table.path(&Path::new(env!("CARGO_MANIFEST_DIR")).join("lookups"));
+            fs::copy(&shipped, table.path(&app_folder))
+                .with_context(|| format!("{} cannot be copied", shipped.display()))?;
+        }
         let (docusign, splunkd) = (Docusign::new(), Splunkd::start());
-        let input = Input::for_docusign("demo", &docusign, checkpoint_dir.path())
+        let checkpoint_dir = folder("var/lib/splunk/modinputs/ds_monitor")?;
+        let input = Input::for_docusign("demo", &docusign, &checkpoint_dir)
+            .pasted_key(PRIVATE_KEY)
             .app("ds_monitor")
             .without("start_from")
             .param("environment", "production")
             .param("limit", PAGE.to_string())
             .saved_in(&splunkd)
             .read_from(&splunkd);
+        let lookups = Input::ds_lookups("demo")
+            .checkpoint_dir(&folder("var/lib/splunk/modinputs/ds_lookups")?)
+            .env("SPLUNK_HOME", splunk_home.path().to_string_lossy())
+            .app("ds_monitor")
+            .param("monitor_input", "demo")
+            .param("output", "csv")
+            .saved_in(&splunkd);
         let (newest, _) = sample_time(TOTAL)?;
         Ok(Self {
             docusign,
             splunkd,
             input,
-            binary,
+            lookups,
+            programs,
             shift: SystemClock::new().now().timestamp() - newest,
             happened: vec![],
             indexed: vec![],
             log: vec![],
-            _checkpoint_dir: checkpoint_dir,
+            splunk_home,
         })
     }
 
@@ -507,14 +706,12 @@ impl Stage {
     /// Starts a run with the parameters that splunkd has now.
     fn start(&mut self) -> Running {
         self.input = self.input.clone().read_from(&self.splunkd);
-        self.input.spawn(&self.binary)
+        self.input.spawn(&program(&self.programs, "ds_monitor"))
     }
 
     /// A run that must end well; Splunk reads all of it.
     fn run(&mut self) -> Result<Outcome> {
-        let outcome = self.start().finish();
-        let (status, report) = (outcome.status, outcome.report());
-        ensure!(status.success(), "a run ended with {status}\n{report}");
+        let outcome = ended_well(self.start().finish())?;
         self.indexed.extend(texts(&outcome.whole().events()));
         self.log.extend(outcome.log_lines());
         Ok(outcome)
@@ -558,12 +755,48 @@ impl Stage {
         bail!("there is no checkpoint in the checkpoint directory")
     }
 
+    /// Whether the key is in secure storage, and in its place in the stanza the mask.
+    fn has_moved_the_key(&self) -> bool {
+        let params = self.splunkd.input("ds_monitor", "demo").unwrap_or_default();
+        let is_key = |secret: &str| member(secret, "/private_key").trim() == PRIVATE_KEY.trim();
+        let secrets = self.splunkd.secrets();
+        params.get("private_key").map(String::as_str) == Some(MASK)
+            && secrets.iter().any(|(_, _, secret)| is_key(secret))
+    }
+
+    /// A run of `ds_lookups` that must end well.
+    fn refresh(&self) -> Result<Outcome> {
+        ended_well(self.lookups.run(&program(&self.programs, "ds_lookups")))
+    }
+
+    /// The rows of a lookup of the app.
+    fn lookup(&self, table: &Table) -> Result<Vec<Row>> {
+        let path = table.path(&self.splunk_home.path().join(LOOKUPS_FOLDER));
+        let rows: csv::Result<_> =
+            csv::Reader::from_path(&path).and_then(|reader| reader.into_deserialize().collect());
+        rows.with_context(|| format!("{} cannot be read", path.display()))
+    }
+
+    /// Whether a lookup of the app is the same, byte for byte, as the master that it is made from.
+    fn master_is_in_app(&self, table: &Table) -> Result<bool> {
+        let of_app = table.path(&self.splunk_home.path().join(LOOKUPS_FOLDER));
+        let mut masters = self.lookups.checkpoint_files().into_iter();
+        let master = masters.find(|(path, _)| path.file_name() == of_app.file_name());
+        Ok(master.map(|(_, bytes)| bytes) == Some(fs::read(of_app)?))
+    }
+
     /// How often Splunk has read a record.
     fn copies(&self, record: &str) -> usize {
         let id = member(record, "/eventId");
         let is_it = |text: &&String| member(text, "/eventId") == id;
         self.indexed.iter().filter(is_it).count()
     }
+}
+
+fn ended_well(run: Outcome) -> Result<Outcome> {
+    let (status, report) = (run.status, run.report());
+    ensure!(status.success(), "a run ended with {status}\n{report}");
+    Ok(run)
 }
 
 // ---- the records ----
@@ -603,6 +836,81 @@ fn member(record: &str, pointer: &str) -> String {
 
 fn what(record: &str) -> String {
     member(record, "/object") + " " + &member(record, "/action")
+}
+
+/// The names that belong to an event; empty where it has no GUID of that kind.
+struct Names {
+    actor: String,
+    affected: String,
+    account: String,
+    organization: String,
+}
+
+impl Names {
+    /// Those that the automatic lookups find.
+    fn of(record: &str, users: &[Row], accounts: &[Row]) -> Self {
+        let name = |id: &str| value(find(users, "userId", id), "user_name").to_owned();
+        let account = find(accounts, "accountId", &member(record, "/accountId"));
+        let organization = find(
+            accounts,
+            "organizationId",
+            &member(record, "/organizationId"),
+        );
+        Self {
+            actor: name(&member(record, "/userId")),
+            affected: name(&affected_user(record)),
+            account: value(account, "account_name").to_owned(),
+            organization: value(account.or(organization), "organization_name").to_owned(),
+        }
+    }
+
+    /// Whether they are those that Docusign has, which are `known` by their GUIDs.
+    fn are_right(&self, record: &str, known: &BTreeMap<String, String>) -> bool {
+        let found = [
+            (&self.actor, member(record, "/userId")),
+            (&self.affected, affected_user(record)),
+            (&self.account, member(record, "/accountId")),
+        ];
+        let mut found = found.into_iter();
+        !self.actor.is_empty()
+            && found.all(|(name, id)| id.is_empty() || known.get(&id) == Some(name))
+    }
+}
+
+/// The names of all users and accounts that Docusign has, by their GUIDs.
+fn names_at_docusign() -> BTreeMap<String, String> {
+    let mut names = BTreeMap::new();
+    for account in Directory::sample().accounts {
+        for user in account.users {
+            let text = |key| user.get(key).and_then(Value::as_str).unwrap_or_default();
+            names.insert(text("userId").to_owned(), text("userName").to_owned());
+        }
+        names.insert(account.id, account.name);
+    }
+    names
+}
+
+/// Who was affected, from the fields and in the order of `user_id` in `default/props.conf`.
+fn affected_user(record: &str) -> String {
+    let fields = [
+        "/affectedUserId",
+        "/data/AffectedUserId",
+        "/referencedUserId",
+    ];
+    let mut ids = fields.iter().map(|field| member(record, field));
+    ids.find(|id| !id.is_empty()).unwrap_or_default()
+}
+
+/// The first row that matches, as a lookup of Splunk finds it.
+fn find<'a>(rows: &'a [Row], column: &str, wanted: &str) -> Option<&'a Row> {
+    let mut rows = rows.iter();
+    rows.find(|row| !wanted.is_empty() && value(Some(row), column).eq_ignore_ascii_case(wanted))
+}
+
+/// A value of a row, empty if there is none.
+fn value<'a>(row: Option<&'a Row>, column: &str) -> &'a str {
+    let value = row.and_then(|row| row.get(column));
+    value.map(String::as_str).unwrap_or_default()
 }
 
 /// Whether each page of a log begins where the one before ended.
@@ -648,10 +956,10 @@ fn shortened(xml: &str) -> Vec<String> {
     xml.lines().filter(is_wanted).map(str::to_owned).collect()
 }
 
-// ---- the program ----
+// ---- the programs ----
 
-/// Builds the program, which `cargo run --example` does not, and tells where it lies: beside the folder of the
-/// examples, because it is built with the same profile into the same target directory.
+/// Builds the programs, which `cargo run --example` does not, and tells where they lie: beside the folder of the
+/// examples, because they are built with the same profile into the same target directory.
 fn build() -> Result<PathBuf> {
     let example = std::env::current_exe().context("the demo does not know where it lies")?;
     let mut folders = example.ancestors().skip(2);
@@ -664,7 +972,7 @@ fn build() -> Result<PathBuf> {
     };
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(&cargo)
-        .args("build --quiet --bin ds_monitor --profile".split(' '))
+        .args("build --quiet --bins --profile".split(' '))
         .arg(profile)
         .arg("--target-dir")
         .arg(target_dir)
@@ -674,10 +982,14 @@ fn build() -> Result<PathBuf> {
     let errors = String::from_utf8_lossy(&built.stderr);
     ensure!(
         built.status.success(),
-        "ds_monitor does not build:\n{errors}"
+        "the programs do not build:\n{errors}"
     );
-    let binary = profile_dir.join("ds_monitor");
-    Ok(binary.with_extension(std::env::consts::EXE_EXTENSION))
+    Ok(profile_dir.to_owned())
+}
+
+fn program(folder: &Path, name: &str) -> PathBuf {
+    let program = folder.join(name);
+    program.with_extension(std::env::consts::EXE_EXTENSION)
 }
 
 // ---- the screen ----

@@ -30,7 +30,7 @@ use crate::splunk::rest::{Entry, Rest};
 use crate::splunk::{Command, Session};
 
 /// How long a test on saving may take altogether; splunkd's form waits for it.
-const VALIDATION_LIMIT: Duration = Duration::from_secs(9);
+const VALIDATION_LIMIT: Duration = Duration::from_secs(8);
 
 /// Checks an input before Splunk saves it: first by itself, then against Docusign.
 ///
@@ -39,16 +39,19 @@ const VALIDATION_LIMIT: Duration = Duration::from_secs(9);
 pub fn validate(mut definition: InputDefinition, session: &Session) -> Result<()> {
     let now = session.clock.now();
     let settings = Settings::of(&definition.stanza, now)?;
-    let masked = definition.stanza.get("private_key") == Some(MASK)
-        && definition.stanza.get("private_key_path").is_none();
+    settings::prefer_key_file(&mut definition.stanza);
+    let masked = definition.stanza.get("private_key") == Some(MASK);
     if !masked {
         // Bad keys are found before anybody is asked.
         settings::private_key(&definition.stanza)?;
     }
     let rest = Rest::new(&definition);
     let saved = saved_input(&rest, &definition.stanza.name);
-    if masked && saved.as_ref().is_some_and(holds_clear_key) {
-        // This edit only puts the mask in the place of a key that has just been stored. It is our own.
+    if saved
+        .as_ref()
+        .is_some_and(|saved| only_masks(saved, &definition.stanza))
+    {
+        // This edit puts the mask in the place of a secret that has just been stored. It is our own.
         return Ok(());
     }
     if let Err(error) = credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza) {
@@ -132,10 +135,11 @@ fn saved_input(rest: &Result<Rest>, name: &str) -> Option<Entry> {
     rest.input(DS_MONITOR.kind, name).ok().flatten()
 }
 
-fn holds_clear_key(saved: &Entry) -> bool {
-    saved
-        .text("private_key")
-        .is_some_and(|key| !key.is_empty() && key != MASK)
+/// Whether a secret of the saved input is in clear text and masked by the edit, which nobody does by hand.
+fn only_masks(saved: &Entry, edited: &Stanza) -> bool {
+    let masked = edited.masked(&DS_MONITOR);
+    let mut secrets = masked.iter().filter_map(|param| saved.text(param));
+    secrets.any(|secret| !secret.is_empty() && secret != MASK)
 }
 
 fn warn_untested(session: &Session, stanza: &Stanza, problem: &str) {
@@ -244,6 +248,7 @@ impl Screen {
 fn check(mut definition: InputDefinition, session: &Session, screen: &mut Screen) -> Result<bool> {
     let input = DS_MONITOR.input(&definition.stanza.name);
     screen.line("Input", &input)?;
+    settings::prefer_key_file(&mut definition.stanza);
     let rest = Rest::new(&definition);
     let secrets = credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza);
     let stanza = &definition.stanza;
@@ -261,10 +266,11 @@ fn check(mut definition: InputDefinition, session: &Session, screen: &mut Screen
     );
     screen.step("Configuration", &Verdict::Ok(found))?;
 
-    let key = secrets
-        .and_then(|()| settings::require_unmasked(stanza))
-        .and_then(|()| settings::private_key(stanza));
-    let key = match key {
+    if let Err(error) = secrets.and_then(|()| settings::require_unmasked(stanza)) {
+        screen.step("Secrets", &Verdict::Problem(format!("{error:#}")))?;
+        return Ok(false);
+    }
+    let key = match settings::private_key(stanza) {
         Ok(key) => key,
         Err(error) => {
             screen.step("Private key", &Verdict::Problem(format!("{error:#}")))?;
@@ -397,8 +403,8 @@ fn show(definition: &InputDefinition, session: &Session, screen: &mut Screen) ->
     )?;
     screen.line("Position", &position.cursor)?;
     match cursor_time(&position.cursor) {
-        Some(time) => screen.line("Behind", format!("about {}", Span::between(time, now)))?,
-        None => screen.line("Behind", "unknown: the cursor does not tell its time")?,
+        Some(time) => screen.line("Age", format!("about {}", Span::between(time, now)))?,
+        None => screen.line("Age", "unknown: the cursor does not tell its time")?,
     }
     match position.state {
         State::Closed => screen.line("Last run", "ended in good order"),
@@ -427,7 +433,8 @@ fn reset(
     let store = CheckpointStore::try_open(&definition.checkpoint_dir, &input)?
         .context("the input is running: disable it in Splunk first, then reset, then enable it")?;
     let backup = store.back_up(now)?;
-    let position = Position::first(start.cursor(now), &settings);
+    let mut position = Position::first(start.cursor(now), &settings);
+    position.ignored_start_from = settings.start_from.text();
     store.save(&position, now)?;
     screen.line("Input", &input)?;
     screen.line("Next run", format!("begins after {}", position.cursor))?;

@@ -33,6 +33,8 @@ pub struct Replacement {
     file: BufWriter<File>,
     temporary: PathBuf,
     path: PathBuf,
+    is_synced: bool,
+    is_in_place: bool,
 }
 
 impl Replacement {
@@ -49,14 +51,21 @@ impl Replacement {
         let file = options
             .open(&temporary)
             .with_context(|| format!("could not create {}", temporary.display()))?;
+        belong_to_folder(&temporary);
         Ok(Self {
             file: BufWriter::new(file),
             temporary,
             path: path.to_owned(),
+            is_synced: false,
+            is_in_place: false,
         })
     }
 
     fn sync(&mut self) -> Result<()> {
+        if self.is_synced {
+            return Ok(());
+        }
+        self.is_synced = true;
         self.file
             .flush()
             .and_then(|()| self.file.get_ref().sync_all())
@@ -70,12 +79,14 @@ impl Replacement {
     pub fn commit(mut self) -> Result<()> {
         self.sync()?;
         rename(&self.temporary, &self.path)?;
+        self.is_in_place = true;
         sync_folder(&self.path)
     }
 }
 
 impl Write for Replacement {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.is_synced = false;
         self.file.write(bytes)
     }
 
@@ -86,8 +97,9 @@ impl Write for Replacement {
 
 impl Drop for Replacement {
     fn drop(&mut self) {
-        // After a commit there is nothing left to remove.
-        let _ = std::fs::remove_file(&self.temporary);
+        if !self.is_in_place {
+            let _ = std::fs::remove_file(&self.temporary);
+        }
     }
 }
 
@@ -131,6 +143,7 @@ impl Lock {
             .write(true)
             .open(path)
             .with_context(|| format!("could not create the lock file {}", path.display()))?;
+        belong_to_folder(path);
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { _file: file })),
             Err(TryLockError::WouldBlock) => Ok(None),
@@ -152,6 +165,19 @@ pub fn sibling(path: &Path, suffix: &str) -> Result<PathBuf> {
     let mut name = name.to_owned();
     name.push(suffix);
     Ok(path.with_file_name(name))
+}
+
+/// Gives a file to the owner of its folder: what root makes by hand in Splunk's folder must stay usable for Splunk.
+/// Only root can do so, and for anybody else the file is their own already.
+fn belong_to_folder(path: &Path) {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::{MetadataExt, chown};
+        let folder = path.parent().map(std::fs::metadata);
+        if let Some(Ok(folder)) = folder {
+            let _ = chown(path, Some(folder.uid()), Some(folder.gid()));
+        }
+    }
 }
 
 #[expect(

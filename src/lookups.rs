@@ -178,6 +178,7 @@ fn monitor_settings(
     let splunkd = rest.as_ref().map_err(|error| anyhow!("{error:#}"))?;
     refuse_csv_where_it_is_lost(settings, splunkd)?;
     let mut stanza = monitor_stanza(splunkd, &settings.monitor_input)?;
+    settings::prefer_key_file(&mut stanza);
     credentials::unmask(rest, &DS_MONITOR, &mut stanza)?;
     settings::require_unmasked(&stanza)?;
     let key = settings::private_key(&stanza)?;

@@ -19,7 +19,7 @@ use crate::docusign::client::{ApiError, Client};
 use crate::docusign::jwt_grant::JwtGrant;
 use crate::docusign::monitor_api::{End, MonitorApi, Page, Record, Stream};
 use crate::position::{Position, State, resume};
-use crate::settings::{DS_MONITOR, Settings, private_key, require_unmasked};
+use crate::settings::{DS_MONITOR, Settings, prefer_key_file, private_key, require_unmasked};
 use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::credentials::{self, Secrets};
 use crate::splunk::event::{Event, EventWriter, Undelivered};
@@ -67,6 +67,7 @@ impl ModularInput for DsMonitor {
         let input = DS_MONITOR.input(&definition.stanza.name);
         let log = session.log.for_input(&input);
         let rest = Rest::new(&definition);
+        prefer_key_file(&mut definition.stanza);
         let pasted = credentials::pasted(&DS_MONITOR, &definition.stanza);
         credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza)
             .and_then(|()| require_unmasked(&definition.stanza))
@@ -107,6 +108,7 @@ impl ModularInput for DsMonitor {
             position,
             sent: VecDeque::new(),
             saved_end: 0,
+            untimed: 0,
             run: Summary::default(),
             clock: Arc::clone(&session.clock),
             log,
@@ -137,10 +139,9 @@ fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
             delivery.mark_open()?;
         }
         for record in page.records() {
-            delivery.events.write(&event(record))?;
+            delivery.send(&event(record))?;
         }
-        delivery.events.flush()?;
-        delivery.sent(page);
+        delivery.sent(page)?;
         delivery.settle()?;
     };
     delivery.close()?;
@@ -150,7 +151,7 @@ fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
 /// A record of Docusign's as an event of Splunk's.
 fn event(record: Record<'_>) -> Event<'_> {
     Event {
-        time: record.timestamp,
+        time: record.timestamp(),
         sourcetype: None,
         data: record.json,
     }
@@ -245,6 +246,8 @@ struct Delivery {
     sent: VecDeque<Sent>,
     /// The stream's position up to which everything is saved.
     saved_end: u64,
+    /// Events of the page that is being sent that have no time.
+    untimed: usize,
     run: Summary,
     clock: Arc<dyn Clock>,
     log: Log,
@@ -290,15 +293,18 @@ impl Delivery {
         }
     }
 
-    /// Takes note of a page whose events have been sent.
-    fn sent(&mut self, page: Page) {
-        let mut untimed = 0;
-        for record in page.records() {
-            match record.timestamp {
-                Some(time) => self.run.newest = self.run.newest.max(Some(time.seconds())),
-                None => untimed += 1,
-            }
+    fn send(&mut self, event: &Event<'_>) -> Result<(), Stop> {
+        match event.time {
+            Some(time) => self.run.newest = self.run.newest.max(Some(time.seconds())),
+            None => self.untimed += 1,
         }
+        Ok(self.events.write(event)?)
+    }
+
+    /// Sends off the rest of a page and takes note of it.
+    fn sent(&mut self, page: Page) -> Result<(), Stop> {
+        self.events.flush()?;
+        let untimed = std::mem::take(&mut self.untimed);
         if untimed > 0 {
             let fields = Fields::new()
                 .with("action", "deliver_without_time")
@@ -318,6 +324,7 @@ impl Delivery {
             cursor_before_records: (!page.is_empty()).then_some(page.cursor),
             cursor: page.end_cursor,
         });
+        Ok(())
     }
 
     /// Saves the position of what the reader has taken by now.
@@ -461,7 +468,7 @@ fn secure(pasted: Secrets, rest: &Result<Rest>, stanza: &Stanza, log: &Log) {
         Err(error) => log.warn(
             &fields,
             &format!(
-                "A secret is still in clear text in inputs.conf: {error:#}. Where splunkd has no REST interface, use private_key_path"
+                "A secret is still in clear text in inputs.conf: {error:#}. The next run tries again; a key in a file, named by private_key_path, needs no secure storage"
             ),
         ),
     }

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Clock;
-use crate::settings::{Settings, StartFrom, iso};
+use crate::settings::{Settings, iso};
 use crate::splunk::checkpoint::{CheckpointStore, Loaded, Saved};
 use crate::splunk::log::{Fields, Log};
 
@@ -147,10 +147,7 @@ fn note_ignored_start(
     log: &Log,
     clock: &dyn Clock,
 ) -> Result<()> {
-    let ignored = match &settings.start_from {
-        StartFrom::SevenDaysAgo => None,
-        StartFrom::Time(text) | StartFrom::Cursor(text) => Some(text.clone()),
-    };
+    let ignored = settings.start_from.text();
     if ignored.is_some() && position.ignored_start_from != ignored {
         let fields = Fields::new()
             .with("action", "ignore_start_from")

@@ -383,6 +383,15 @@ pub enum StartFrom {
 }
 
 impl StartFrom {
+    /// The text that the administrator chose, if any.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        match self {
+            Self::SevenDaysAgo => None,
+            Self::Time(text) | Self::Cursor(text) => Some(text.clone()),
+        }
+    }
+
     /// What is sent as the first cursor.
     #[must_use]
     pub fn cursor(&self, now: DateTime<Utc>) -> String {
@@ -472,6 +481,7 @@ impl Settings {
                 integration_key,
                 user_id,
                 scope: SCOPE_IMPERSONATION.to_owned(),
+                consent_scope: SCOPE_IMPERSONATION.to_owned(),
             },
             stream: StreamSettings {
                 monitor_url,
@@ -520,7 +530,7 @@ fn base_url(stanza: &Stanza, param: &'static str, default: &'static str) -> Resu
 /// There is none, it cannot be read, or it is still masked because none is stored.
 pub fn private_key(stanza: &Stanza) -> Result<PrivateKey> {
     match (stanza.get("private_key"), stanza.get("private_key_path")) {
-        (None | Some(MASK), Some(path)) => key_file(Path::new(path)),
+        (None, Some(path)) => key_file(Path::new(path)),
         (Some(MASK), None) => bail!("{}", masked("private_key", "the key", stanza)),
         (Some(text), None) => PrivateKey::parse(text)
             .map_err(|problem| anyhow!("the parameter private_key {problem}")),
@@ -530,6 +540,14 @@ pub fn private_key(stanza: &Stanza) -> Result<PrivateKey> {
         (None, None) => bail!(
             "the parameter private_key is missing: paste the RSA private key of the integration key, or set private_key_path"
         ),
+    }
+}
+
+/// Drops the mask of a key that was stored before a file took its place. Asked for before masks are replaced by what
+/// is stored, so that the file counts.
+pub fn prefer_key_file(stanza: &mut Stanza) {
+    if stanza.get("private_key") == Some(MASK) && stanza.get("private_key_path").is_some() {
+        stanza.set("private_key", "");
     }
 }
 
@@ -664,7 +682,7 @@ mod tests {
 
     use chrono::{DateTime, Utc};
 
-    use super::{DS_MONITOR, Settings, StartFrom, private_key};
+    use super::{DS_MONITOR, Settings, StartFrom, prefer_key_file, private_key};
     use crate::splunk::input_definition::Stanza;
 
     const KEY: &str = include_str!("../tests/fixtures/test_only_rsa_pkcs1.pem");
@@ -689,7 +707,8 @@ mod tests {
         for (key, value) in changes {
             params.insert((*key).to_owned(), (*value).to_owned());
         }
-        let stanza = Stanza::new("prod".to_owned(), None, params);
+        let mut stanza = Stanza::new("prod".to_owned(), None, params);
+        prefer_key_file(&mut stanza);
         private_key(&stanza)?;
         Settings::of(&stanza, now())
     }

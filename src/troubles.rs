@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::docusign::client::{ApiError, OnRetry, RetryNotice};
-use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::log::{Failure, Fields, Level, Log, sentence};
 
 /// The fields by which a search finds a failed call.
 #[must_use]
@@ -24,10 +24,8 @@ pub fn failure(error: ApiError) -> Failure {
         sentence: if error.definite {
             error.sentence
         } else {
-            format!(
-                "{}. Nothing is lost: the next run tries again",
-                error.sentence
-            )
+            let problem = sentence(&error.sentence);
+            format!("{problem} Nothing is lost: the next run tries again")
         },
     }
 }

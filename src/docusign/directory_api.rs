@@ -267,11 +267,11 @@ impl DirectoryApi {
         Self {
             together: Some(JwtGrant::new(
                 client.clone(),
-                identity.with_scope(&all),
+                identity.with_scopes(&all, &all),
                 key.clone(),
             )),
             apart: BTreeMap::new(),
-            identity: identity.clone(),
+            identity: identity.with_scopes(&all, &all),
             client,
             admin_url,
             key,
@@ -358,7 +358,9 @@ impl DirectoryApi {
             }
         }
         let grant = self.apart.entry(part).or_insert_with(|| {
-            let identity = self.identity.with_scope(part.scope());
+            let identity = self
+                .identity
+                .with_scopes(part.scope(), &self.identity.consent_scope);
             JwtGrant::new(self.client.clone(), identity, self.key.clone())
         });
         get(&self.client, grant, part, url)

@@ -50,16 +50,19 @@ pub struct Identity {
     pub integration_key: String,
     /// The impersonated user, a GUID.
     pub user_id: String,
-    /// Scopes, separated by spaces.
+    /// Scopes of the token, separated by spaces.
     pub scope: String,
+    /// Scopes that consent is asked for when one is missing: all that are needed, so that one consent is enough.
+    pub consent_scope: String,
 }
 
 impl Identity {
-    /// The same, asking for another scope.
+    /// The same, asking for another scope, as a part of all that consent is asked for.
     #[must_use]
-    pub fn with_scope(&self, scope: &str) -> Self {
+    pub fn with_scopes(&self, scope: &str, consent_scope: &str) -> Self {
         Self {
             scope: scope.to_owned(),
+            consent_scope: consent_scope.to_owned(),
             ..self.clone()
         }
     }
@@ -71,7 +74,7 @@ impl Identity {
         // Spaces as %20: some mail clients break addresses at a plus sign.
         let query = format!(
             "response_type=code&scope={}&client_id={}&redirect_uri={CONSENT_REDIRECT}",
-            self.scope.replace(' ', "%20"),
+            self.consent_scope.replace(' ', "%20"),
             self.integration_key,
         );
         url.set_query(Some(&query));
@@ -223,7 +226,8 @@ fn explain(identity: &Identity, refusal: &Refusal) -> String {
     let description = refusal.description.as_deref().unwrap_or_default();
     match (refusal.code.as_deref().unwrap_or_default(), description) {
         (CONSENT_REQUIRED, _) => format!(
-            "Consent is missing: user_id {user_id} has not allowed integration_key {integration_key} to act for them. Log in at Docusign as that user, open {} and accept. If another redirect URI is registered for the integration key, put it in the place of {CONSENT_REDIRECT}",
+            "Consent is missing: user_id {user_id} has not granted integration_key {integration_key} the scope \"{}\". Log in at Docusign as that user, open {} and accept. If another redirect URI is registered for the integration key, put it in the place of {CONSENT_REDIRECT}",
+            identity.scope,
             identity.consent_url()
         ),
         (_, "user_not_found") => format!(
@@ -406,7 +410,8 @@ mod tests {
             auth_url: BaseUrl::parse("https://account-d.docusign.com").unwrap(),
             integration_key: "11111111-2222-3333-4444-555555555555".to_owned(),
             user_id: "x".to_owned(),
-            scope: format!("signature {SCOPE_IMPERSONATION}"),
+            scope: SCOPE_IMPERSONATION.to_owned(),
+            consent_scope: format!("signature {SCOPE_IMPERSONATION}"),
         };
         assert_eq!(
             identity.consent_url(),

@@ -39,7 +39,7 @@ const ACTION: &str = "fetch";
 #[derive(Debug)]
 pub struct Page {
     body: String,
-    records: Vec<Place>,
+    records: Vec<Range<usize>>,
     /// The cursor that was sent.
     pub cursor: String,
     /// The cursor for the next page. `None` when Docusign named none, which it may only on an empty page.
@@ -48,22 +48,33 @@ pub struct Page {
     pub request_time: Duration,
 }
 
-#[derive(Debug)]
-struct Place {
-    range: Range<usize>,
-    timestamp: Option<Timestamp>,
-}
-
 /// One event of Docusign's, as it stands in its page.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// The JSON text, as Docusign sent it.
     pub json: &'a str,
-    /// The record's own `timestamp`, if it has one that can be read.
-    pub timestamp: Option<Timestamp>,
 }
 
 impl Record<'_> {
+    /// The record's own `timestamp`, if it has one that can be read.
+    #[must_use]
+    pub fn timestamp(&self) -> Option<Timestamp> {
+        let mut timestamp = None;
+        peek(self.json, |key, value| {
+            if key != "timestamp" {
+                return false;
+            }
+            let text = value.get();
+            // Timestamps hold nothing that JSON escapes, so the text between the quotes is the value.
+            let text = text
+                .strip_prefix('"')
+                .and_then(|text| text.strip_suffix('"'));
+            timestamp = text.and_then(Timestamp::parse);
+            true
+        });
+        timestamp
+    }
+
     /// The record's `eventId`, if it has one.
     #[must_use]
     pub fn event_id(&self) -> Option<String> {
@@ -114,12 +125,8 @@ impl Page {
         let records = rows
             .into_iter()
             .map(|row| {
-                let json = row.get();
-                let from = json.as_ptr().addr() - start;
-                Place {
-                    range: from..from + json.len(),
-                    timestamp: timestamp(json),
-                }
+                let from = row.get().as_ptr().addr() - start;
+                from..from + row.get().len()
             })
             .collect();
         Ok(Self {
@@ -133,9 +140,8 @@ impl Page {
 
     /// The records in Docusign's order.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
-        self.records.iter().map(|place| Record {
-            json: self.body.get(place.range.clone()).unwrap_or_default(),
-            timestamp: place.timestamp,
+        self.records.iter().map(|range| Record {
+            json: self.body.get(range.clone()).unwrap_or_default(),
         })
     }
 
@@ -168,24 +174,6 @@ impl Page {
 /// Where JSON is wrong, without serde's words, which can quote the data.
 fn place(error: &serde_json::Error) -> String {
     format!("{:?} error in column {}", error.classify(), error.column())
-}
-
-/// The record's `timestamp`, if it is a text that can be read.
-fn timestamp(json: &str) -> Option<Timestamp> {
-    let mut timestamp = None;
-    peek(json, |key, value| {
-        if key != "timestamp" {
-            return false;
-        }
-        let text = value.get();
-        // Timestamps hold nothing that JSON escapes, so the text between the quotes is the value.
-        let text = text
-            .strip_prefix('"')
-            .and_then(|text| text.strip_suffix('"'));
-        timestamp = text.and_then(Timestamp::parse);
-        true
-    });
-    timestamp
 }
 
 /// Shows the members of a JSON object to `look` until it has seen enough. That the record is sound JSON is
@@ -318,7 +306,7 @@ fn explain(settings: &StreamSettings, cursor: &str, refusal: &Refusal) -> String
     let host = settings.monitor_url.host();
     match refusal.status {
         400 => format!(
-            "Docusign ({host}) refuses the request: {refusal}. The position cursor={cursor} may be too old or damaged: create a new input with start_from set to a date shortly before the newest event in Splunk; duplicates can be removed by eventId"
+            "Docusign ({host}) refuses the request: {refusal}. The position cursor={cursor} may be too old or damaged. Of a new input, correct start_from; of an old one, set the position with the command reset to a date shortly before the newest event in Splunk"
         ),
         401 => format!(
             "Docusign ({host}) does not accept a token that Docusign has just issued: {refusal}. Check that auth_url and monitor_url belong to the same environment"
@@ -409,7 +397,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::{Page, StreamSettings, timestamp};
+    use super::{Page, Record, StreamSettings};
     use crate::docusign::BaseUrl;
 
     fn page(body: &str) -> Result<Page, String> {
@@ -431,7 +419,7 @@ mod tests {
             let page = page(&body).unwrap();
             let records: Vec<_> = page.records().map(|record| record.json).collect();
             assert_eq!(records, [first, second, "3", "\"x\"", "null"]);
-            let times: Vec<_> = page.records().map(|record| record.timestamp).collect();
+            let times: Vec<_> = page.records().map(|record| record.timestamp()).collect();
             assert_eq!(times[0].unwrap().to_string(), "1586283782.50");
             assert_eq!(times[1..], [None; 4]);
             let ids: Vec<_> = page.records().map(|record| record.event_id()).collect();
@@ -488,10 +476,11 @@ line break"}],"endCursor":"c1"}"#,
             r#"{"data":{"timestamp":"2020-04-07T18:23:02Z"}}"#,
             "[]",
         ] {
-            assert_eq!(timestamp(json), None, "{json}");
+            assert_eq!(Record { json }.timestamp(), None, "{json}");
         }
-        let late = r#"{"a":[1,{"b":"}"}],"timestamp":"2020-04-07T18:23:02Z","z":1}"#;
-        assert_eq!(timestamp(late).unwrap().seconds(), 1_586_283_782);
+        let json = r#"{"a":[1,{"b":"}"}],"timestamp":"2020-04-07T18:23:02Z","z":1}"#;
+        let late = Record { json }.timestamp();
+        assert_eq!(late.unwrap().seconds(), 1_586_283_782);
     }
 
     #[test]

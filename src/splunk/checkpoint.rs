@@ -107,7 +107,7 @@ impl CheckpointStore {
         if !self.files.path.exists() {
             return Ok(None);
         }
-        let suffix = format!(".backup-{}", now.format("%Y%m%dT%H%M%SZ"));
+        let suffix = format!(".backup-{}", now.format("%Y%m%dT%H%M%S%.3fZ"));
         let backup = durable::sibling(&self.files.path, &suffix)?;
         std::fs::copy(&self.files.path, &backup)
             .with_context(|| format!("could not write the backup {}", backup.display()))?;

@@ -75,11 +75,15 @@ pub fn move_to_storage(
 }
 
 fn load(rest: &Rest, input: &str) -> Result<Secrets, RestError> {
-    let entry = rest.get_one(&entry_path(&entry_name(input)))?;
-    let text = entry.and_then(|entry| entry.text("clear_password"));
-    let stored: BTreeMap<String, String> = text
-        .and_then(|text| serde_json::from_str(&text).ok())
-        .unwrap_or_default();
+    let Some(entry) = rest.get_one(&entry_path(&entry_name(input)))? else {
+        return Ok(Secrets::new());
+    };
+    let Some(text) = entry.text("clear_password") else {
+        return Err(RestError::of(
+            "the entry of this input in secure storage is there, but splunkd does not show its secret",
+        ));
+    };
+    let stored: BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
     Ok(stored
         .into_iter()
         .map(|(param, secret)| (param, Secret::new(secret)))

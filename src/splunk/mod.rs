@@ -263,7 +263,7 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
     );
     let mut line = |arguments: &str, summary: &str| {
         let call = format!("{kind} {arguments}");
-        help.push_str(&format!("  {call:<40} {summary}\n"));
+        help.push_str(&format!("  {call:<44} {summary}\n"));
     };
     line(
         "",
@@ -277,7 +277,8 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
     }
     line("--scheme", "describe the input to Splunk");
     line("--validate-arguments", "check the arguments of an input");
-    line("--version", "");
+    line("--version", "tell the version");
+    line("--help", "show this text");
     help.push_str(
         "\nAll but --scheme and --version read the input's configuration on the standard input.\n",
     );

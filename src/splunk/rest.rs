@@ -24,6 +24,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Longest time without a byte of the answer.
 const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// The same for an edit, which splunkd lets our own external validation judge first.
+const EDIT_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Far more than the entries that are asked for.
 const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
 
@@ -94,16 +97,22 @@ impl fmt::Display for RestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.status {
             Some(status) => write!(f, "splunkd answered {status} ({})", self.text),
-            None => write!(
-                f,
-                "splunkd's REST interface cannot be reached: {}",
-                self.text
-            ),
+            None => f.write_str(&self.text),
         }
     }
 }
 
 impl std::error::Error for RestError {}
+
+impl RestError {
+    /// A problem with what splunkd answered, or with getting an answer.
+    pub(super) fn of(text: &str) -> Self {
+        Self {
+            status: None,
+            text: text.to_owned(),
+        }
+    }
+}
 
 impl Rest {
     /// The splunkd that started this process.
@@ -146,10 +155,7 @@ impl Rest {
         let body = self.send(self.http.request(Method::GET, url))?;
         serde_json::from_slice::<Answer>(&body)
             .map(|answer| answer.entry)
-            .map_err(|_| RestError {
-                status: None,
-                text: "the answer is not splunkd's JSON".to_owned(),
-            })
+            .map_err(|_| RestError::of("splunkd did not answer with JSON"))
     }
 
     /// [`Rest::get`] of a single entry; `None` when there is none.
@@ -171,8 +177,8 @@ impl Rest {
     pub fn post(&self, path: &[&str], form: &[(&str, &str)]) -> Result<(), RestError> {
         let mut url = self.url(path);
         url.set_query(Some("output_mode=json"));
-        self.send(self.http.request(Method::POST, url).form(form))
-            .map(|_| ())
+        let request = self.http.request(Method::POST, url).timeout(EDIT_TIMEOUT);
+        self.send(request.form(form)).map(|_| ())
     }
 
     /// What `server/info` says this instance is, for example `shc_member`.
@@ -206,9 +212,11 @@ impl Rest {
     }
 
     fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RestError> {
-        let unreachable = |problem: NetworkProblem| RestError {
-            status: None,
-            text: problem.text,
+        let unreachable = |problem: NetworkProblem| {
+            RestError::of(&format!(
+                "splunkd's REST interface cannot be reached: {}",
+                problem.text
+            ))
         };
         let authorization = format!("Splunk {}", self.session_key.expose());
         let response = request

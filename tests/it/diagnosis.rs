@@ -106,7 +106,7 @@ fn show_tells_the_position_and_how_far_it_is_behind() {
     outcome.assert_exit(0);
     assert_eq!(line(&text, "Position"), cursor_at(120));
     assert!(line(&text, "Saved").contains("seconds ago"), "{text}");
-    assert!(line(&text, "Behind").contains("days"), "{text}");
+    assert!(line(&text, "Age").contains("days"), "{text}");
     assert!(line(&text, "Stream").contains("127.0.0.1"), "{text}");
     assert!(Path::new(line(&text, "File")).exists());
 }

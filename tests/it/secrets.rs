@@ -119,6 +119,22 @@ fn a_new_key_takes_the_place_of_the_old_one_in_the_same_entry() {
 }
 
 #[test]
+fn a_key_file_takes_the_place_of_a_key_that_was_stored_before() {
+    let docusign = Docusign::new();
+    let splunkd = Splunkd::start();
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path());
+    let pasted = input
+        .clone()
+        .pasted_key(OTHER_PRIVATE_KEY)
+        .saved_in(&splunkd);
+    pasted.run(ds_monitor()).assert_exit(1);
+    let by_file = input.param("private_key", "******").saved_in(&splunkd);
+    by_file.validate(ds_monitor()).assert_exit(0);
+    by_file.run(ds_monitor()).assert_exit(0);
+}
+
+#[test]
 fn two_inputs_have_entries_of_their_own() {
     let docusign = Docusign::new();
     let splunkd = Splunkd::start();

@@ -89,6 +89,7 @@ struct Script {
     pages: HashMap<String, Page>,
     prerendered: HashMap<usize, Reply>,
     gzip: bool,
+    latency: Duration,
     service_users: Vec<String>,
     consented: Vec<String>,
     token_lifetime: Duration,
@@ -121,6 +122,7 @@ impl Docusign {
             pages: HashMap::new(),
             prerendered: HashMap::new(),
             gzip: false,
+            latency: Duration::ZERO,
             service_users: vec![USER_ID.to_owned()],
             consented: SCOPES.split(' ').map(str::to_owned).collect(),
             token_lifetime: Duration::from_secs(3600),
@@ -247,6 +249,16 @@ impl Docusign {
         self.with(|script| script.tokens.clear())
     }
 
+    /// A token without an assertion, for a client that has no key.
+    pub fn issue_token(&self) -> String {
+        self.script().issue(USER_ID, "impersonation")
+    }
+
+    /// How long every answer of the stream takes before its first byte; nothing at first.
+    pub fn latency(&self, latency: Duration) -> Self {
+        self.with(|script| script.latency = latency)
+    }
+
     /// How long tokens issued from now on are announced to live, and do live.
     pub fn token_lifetime(&self, seconds: u64) -> Self {
         self.with(|script| script.token_lifetime = Duration::from_secs(seconds))
@@ -336,6 +348,9 @@ impl Script {
             ),
         };
         let mut reply = answer.unwrap_or_else(|refusal| refusal);
+        if door == Door::Stream {
+            reply = reply.delay(self.latency);
+        }
         if self.gzip && accepts_gzip(request) {
             reply = reply.gzip();
         }
@@ -356,6 +371,18 @@ impl Script {
                 json!({"error": error, "error_description": description}),
             ),
         }
+    }
+
+    fn issue(&mut self, user_id: &str, scopes: &str) -> String {
+        let number = self.assertions.len() + self.tokens.len();
+        let token = format!("{ACCESS_TOKEN_MARK}.{}", guid(0x70ce, number));
+        let grant = Token {
+            user_id: user_id.to_owned(),
+            scopes: scopes.to_owned(),
+            valid_until: Instant::now() + self.token_lifetime,
+        };
+        self.tokens.insert(token.clone(), grant);
+        token
     }
 
     /// An access token, or what is wrong with the request: error and description.
@@ -405,16 +432,7 @@ impl Script {
             return Err(["consent_required", ""]);
         }
 
-        let token = format!(
-            "{ACCESS_TOKEN_MARK}.{}",
-            guid(0x70ce, self.assertions.len())
-        );
-        let grant = Token {
-            user_id: text("sub"),
-            scopes: scope.clone(),
-            valid_until: Instant::now() + self.token_lifetime,
-        };
-        self.tokens.insert(token.clone(), grant);
+        let token = self.issue(&text("sub"), &scope);
         Ok(json!({
             "access_token": token,
             "token_type": "Bearer",
@@ -504,7 +522,7 @@ impl Script {
                 "account_id": account.id,
                 "account_name": account.name,
                 "is_default": accounts.is_empty(),
-                "base_uri": own_address(request),
+                "base_uri": account.base_uri.clone().unwrap_or_else(|| own_address(request)),
                 "organization": {"organization_id": account.organization_id, "links": []},
             }));
         }
@@ -682,6 +700,8 @@ pub struct Account {
     pub organization_id: String,
     /// Whether the service user belongs to it: userinfo and eSignature know no others.
     pub member: bool,
+    /// Where userinfo says that its eSignature API is; the stand-in itself at first.
+    pub base_uri: Option<String>,
     pub site: i32,
     pub external_id: i64,
     /// As eSignature writes them; the Admin API's form is made from them.
@@ -697,6 +717,7 @@ impl Directory {
             name: name.to_owned(),
             organization_id: ORGANIZATION_ID.to_owned(),
             member,
+            base_uri: None,
             site: 1,
             external_id,
             users: users.map(sample_user).collect(),

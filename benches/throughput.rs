@@ -1,0 +1,253 @@
+//! How fast the collector is, beside a collector by hand and a floor.
+//!
+//! `cargo bench` serves the same pages on loopback to `ds_monitor`, to `benches/peer.py` (the recipe of Docusign's
+//! article on Splunk's Python SDK) and to `curl`, which only fetches them, in turns, and prints the best run of each
+//! side by side: wall time, CPU time, peak memory, events a second. Then it shows that memory does not grow with the
+//! number of pages, and that latency is all that is waited for. `PYTHON` names a Python that has the peer's modules.
+
+#![expect(
+    clippy::print_stdout,
+    clippy::unwrap_used,
+    clippy::disallowed_methods,
+    reason = "a benchmark prints, measures time, and fails by panicking"
+)]
+
+use std::io::{Read, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use wait4::Wait4;
+
+#[path = "../tests/it/support/mod.rs"]
+mod support;
+
+use support::docusign::{Docusign, cursor_at, sample_records};
+use support::input::Input;
+
+const RECORDS: usize = 60_000;
+const PAGE: usize = 2_000;
+const ROUNDS: usize = 5;
+const LATENCY: Duration = Duration::from_millis(200);
+
+fn main() {
+    let docusign = Docusign::new()
+        .records(sample_records(0..RECORDS))
+        .prerender(PAGE);
+    println!("{RECORDS} records in pages of {PAGE}, best of {ROUNDS} runs in turns\n");
+    let mut contenders = vec![
+        Contender::new("ds_monitor", |folder| ds_monitor(&docusign, folder)),
+        Contender::new("curl", |_| curl(&docusign)),
+    ];
+    match python() {
+        Some(python) => {
+            let docusign = &docusign;
+            contenders.insert(
+                1,
+                Contender::new("peer.py", move |folder| peer(&python, docusign, folder)),
+            );
+        }
+        None => println!(
+            "peer.py is skipped: pip install splunk-sdk pyjwt cryptography requests python-dateutil, \
+             and name that Python in PYTHON\n"
+        ),
+    }
+    for _ in 0..ROUNDS {
+        for contender in &mut contenders {
+            contender.run();
+        }
+    }
+    print_table(&contenders);
+
+    println!("\nten times the pages");
+    let many = Docusign::new()
+        .records(sample_records(0..10 * RECORDS))
+        .prerender(PAGE);
+    let folder = TempDir::new().unwrap();
+    let run = measure(&mut ds_monitor(&many, folder.path()));
+    println!("  peak memory {:.1} MiB", run.peak_mib());
+    drop(many);
+
+    docusign.latency(LATENCY);
+    let folder = TempDir::new().unwrap();
+    let run = measure(&mut ds_monitor(&docusign, folder.path()));
+    // The pages, and the question whether there is more.
+    let waited = LATENCY * u32::try_from(RECORDS / PAGE + 1).unwrap();
+    println!("\n{} ms of latency a page", LATENCY.as_millis());
+    println!(
+        "  {:.2} s, {:.1} % over the latency alone",
+        run.wall.as_secs_f64(),
+        100.0 * (run.wall.as_secs_f64() / waited.as_secs_f64() - 1.0)
+    );
+
+    let mut scheme = Command::new(env!("CARGO_BIN_EXE_ds_monitor"));
+    scheme.arg("--scheme");
+    let best = (0..20)
+        .map(|_| measure(&mut Job::of(&mut scheme, "")).wall)
+        .min();
+    println!("\n--scheme\n  {:.1} ms", best.unwrap().as_secs_f64() * 1e3);
+}
+
+/// A command and what goes to its standard input.
+struct Job {
+    command: Command,
+    stdin: String,
+}
+
+impl Job {
+    fn of(command: &mut Command, stdin: &str) -> Self {
+        let mut copy = Command::new(command.get_program());
+        copy.args(command.get_args());
+        Self {
+            command: copy,
+            stdin: stdin.to_owned(),
+        }
+    }
+}
+
+fn input(docusign: &Docusign, folder: &Path) -> String {
+    let input = Input::for_docusign("bench", docusign, folder);
+    input.param("limit", PAGE.to_string()).input_xml()
+}
+
+fn ds_monitor(docusign: &Docusign, folder: &Path) -> Job {
+    let stdin = input(docusign, folder);
+    Job::of(&mut Command::new(env!("CARGO_BIN_EXE_ds_monitor")), &stdin)
+}
+
+fn peer(python: &str, docusign: &Docusign, folder: &Path) -> Job {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peer.py");
+    let stdin = input(docusign, folder);
+    Job::of(Command::new(python).arg(script), &stdin)
+}
+
+/// Fetches the pages one after the other over one connection and does nothing with them.
+fn curl(docusign: &Docusign) -> Job {
+    let token = docusign.issue_token();
+    let mut command = Command::new("curl");
+    command.args(["-s", "-H", &format!("Authorization: Bearer {token}")]);
+    for position in (0..=RECORDS).step_by(PAGE) {
+        command.arg(format!(
+            "{}/api/v2.0/datasets/monitor/stream?cursor={}&limit={PAGE}",
+            docusign.url(),
+            cursor_at(position)
+        ));
+    }
+    Job::of(&mut command, "")
+}
+
+/// A Python that has the modules of the peer.
+fn python() -> Option<String> {
+    let python = std::env::var("PYTHON").unwrap_or_else(|_| "python3".to_owned());
+    let modules = "import splunklib.modularinput, jwt, cryptography, requests, dateutil";
+    let found = Command::new(&python)
+        .args(["-c", modules])
+        .stderr(Stdio::null())
+        .status();
+    found.is_ok_and(|status| status.success()).then_some(python)
+}
+
+/// One run, by the operating system's own account of it.
+#[derive(Clone, Copy)]
+struct Run {
+    wall: Duration,
+    cpu: Duration,
+    peak_bytes: u64,
+    stdout_bytes: usize,
+}
+
+impl Run {
+    fn peak_mib(&self) -> f64 {
+        self.peak_bytes as f64 / f64::from(1 << 20)
+    }
+}
+
+/// Runs to the end, reading the standard output as splunkd would.
+fn measure(job: &mut Job) -> Run {
+    let start = Instant::now();
+    let mut child = job
+        .command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(job.stdin.as_bytes());
+    let mut stdout = child.stdout.take().unwrap();
+    let mut buffer = vec![0; 256 * 1024];
+    let mut stdout_bytes = 0;
+    loop {
+        match stdout.read(&mut buffer).unwrap() {
+            0 => break,
+            n => stdout_bytes += n,
+        }
+    }
+    let end = child.wait4().unwrap();
+    let wall = start.elapsed();
+    assert!(end.status.success(), "{:?} failed", job.command);
+    Run {
+        wall,
+        cpu: end.rusage.utime + end.rusage.stime,
+        peak_bytes: end.rusage.maxrss,
+        stdout_bytes,
+    }
+}
+
+/// One row of the table.
+struct Contender<'a> {
+    name: &'static str,
+    job: Box<dyn Fn(&Path) -> Job + 'a>,
+    best: Option<Run>,
+}
+
+impl<'a> Contender<'a> {
+    fn new(name: &'static str, job: impl Fn(&Path) -> Job + 'a) -> Self {
+        Self {
+            name,
+            job: Box::new(job),
+            best: None,
+        }
+    }
+
+    fn run(&mut self) {
+        let folder = TempDir::new().unwrap();
+        let run = measure(&mut (self.job)(folder.path()));
+        assert!(
+            run.stdout_bytes > RECORDS * 500,
+            "{} delivered too little",
+            self.name
+        );
+        // Each figure's best, so that what else the machine did counts least.
+        self.best = Some(match self.best {
+            None => run,
+            Some(best) => Run {
+                wall: best.wall.min(run.wall),
+                cpu: best.cpu.min(run.cpu),
+                peak_bytes: best.peak_bytes.min(run.peak_bytes),
+                ..run
+            },
+        });
+    }
+}
+
+fn print_table(contenders: &[Contender<'_>]) {
+    let ours = contenders.first().and_then(|ours| ours.best).unwrap();
+    println!(
+        "{:<12}{:>10}{:>10}{:>12}{:>14}{:>12}{:>12}",
+        "", "wall s", "CPU s", "peak MiB", "events/s", "wall ratio", "CPU ratio"
+    );
+    for contender in contenders {
+        let run = contender.best.unwrap();
+        println!(
+            "{:<12}{:>10.3}{:>10.3}{:>12.1}{:>14.0}{:>12.2}{:>12.2}",
+            contender.name,
+            run.wall.as_secs_f64(),
+            run.cpu.as_secs_f64(),
+            run.peak_mib(),
+            RECORDS as f64 / run.wall.as_secs_f64(),
+            run.wall.as_secs_f64() / ours.wall.as_secs_f64(),
+            run.cpu.as_secs_f64() / ours.cpu.as_secs_f64(),
+        );
+    }
+}
