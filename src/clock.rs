@@ -82,35 +82,37 @@ impl Timestamp {
     /// `None` for anything else, and for times before 1970, which Splunk cannot index.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let date = text.get(..10)?;
-        let [b'T' | b't' | b' '] = text.as_bytes().get(10..11)? else {
-            return None;
-        };
-        let time = text.get(11..19)?;
-        let seconds = civil_seconds(date, time)?;
-
-        let rest = text.get(19..)?;
-        let (fraction, offset) = match rest.strip_prefix('.') {
-            Some(rest) => {
-                let end = rest
-                    .find(|c: char| !c.is_ascii_digit())
-                    .unwrap_or(rest.len());
-                rest.split_at_checked(end).filter(|(f, _)| !f.is_empty())?
+        let (moment, rest) = text
+            .as_bytes()
+            .split_at_checked("YYYY-MM-DDTHH:MM:SS".len())?;
+        for (at, separators) in [(4, "-"), (7, "-"), (10, "Tt "), (13, ":"), (16, ":")] {
+            if !separators.as_bytes().contains(moment.get(at)?) {
+                return None;
             }
-            None => ("", rest),
+        }
+        let part = |from, to| number(moment.get(from..to)?);
+        let year = i32::try_from(part(0, 4)?).ok()?;
+        let midnight = NaiveDate::from_ymd_opt(year, part(5, 7)?, part(8, 10)?)?;
+        let moment = midnight.and_hms_opt(part(11, 13)?, part(14, 16)?, part(17, 19)?)?;
+
+        let (fraction, offset) = match rest.split_first() {
+            Some((b'.', rest)) => {
+                let digits = rest.iter().take_while(|byte| byte.is_ascii_digit());
+                rest.split_at_checked(digits.count())?
+            }
+            _ => (&b"0"[..0], rest),
         };
+        if fraction.is_empty() && rest.starts_with(b".") {
+            return None;
+        }
         let fraction = fraction.get(..MAX_FRACTION_DIGITS).unwrap_or(fraction);
-        let seconds = seconds.checked_sub(offset_seconds(offset)?)?;
+        let seconds = moment.and_utc().timestamp() - offset_seconds(offset)?;
         if seconds < 0 {
             return None;
         }
         Some(Self {
             seconds,
-            fraction: if fraction.is_empty() {
-                0
-            } else {
-                fraction.parse().ok()?
-            },
+            fraction: number(fraction)?,
             digits: u8::try_from(fraction.len()).ok()?,
         })
     }
@@ -158,54 +160,28 @@ fn append_digits(out: &mut Vec<u8>, mut value: u64, width: usize) {
     }
 }
 
-/// Seconds from the epoch to `YYYY-MM-DD` `HH:MM:SS`, both in UTC.
-fn civil_seconds(date: &str, time: &str) -> Option<i64> {
-    let [year, month, day] = fields(date, '-', [4, 2, 2])?;
-    let [hour, minute, second] = fields(time, ':', [2, 2, 2])?;
-    let midnight = NaiveDate::from_ymd_opt(i32::try_from(year).ok()?, month, day)?;
-    let moment = midnight.and_hms_opt(hour, minute, second)?;
-    Some(moment.and_utc().timestamp())
-}
-
 /// Seconds that the offset's clock is ahead of UTC.
-fn offset_seconds(offset: &str) -> Option<i64> {
-    if matches!(offset, "" | "Z" | "z") {
-        return Some(0);
-    }
-    let sign = match offset.as_bytes().first()? {
+fn offset_seconds(offset: &[u8]) -> Option<i64> {
+    let (sign, [h1, h2, m1, m2]) = match *offset {
+        [] | [b'Z' | b'z'] => return Some(0),
+        [sign, h1, h2, b':', m1, m2] | [sign, h1, h2, m1, m2] => (sign, [h1, h2, m1, m2]),
+        _ => return None,
+    };
+    let sign = match sign {
         b'+' => 1,
         b'-' => -1,
         _ => return None,
     };
-    let offset = offset.get(1..)?;
-    let (hour, minute) = match offset.len() {
-        5 => {
-            let [hour, minute] = fields(offset, ':', [2, 2])?;
-            (hour, minute)
-        }
-        4 => (digits(offset.get(..2)?)?, digits(offset.get(2..)?)?),
-        _ => return None,
-    };
+    let (hour, minute) = (number(&[h1, h2])?, number(&[m1, m2])?);
     (hour < 24 && minute < 60).then(|| sign * i64::from(hour * 3600 + minute * 60))
 }
 
-/// Splits `text` at `separator` into exactly `N` numbers of the given widths.
-fn fields<const N: usize>(text: &str, separator: char, widths: [usize; N]) -> Option<[u32; N]> {
-    let mut parts = text.split(separator);
-    let mut numbers = [0; N];
-    for (number, width) in numbers.iter_mut().zip(widths) {
-        let part = parts.next().filter(|part| part.len() == width)?;
-        *number = digits(part)?;
-    }
-    parts.next().is_none().then_some(numbers)
-}
-
-/// A number of ASCII digits only: `str::parse` would let a sign through.
-fn digits(text: &str) -> Option<u32> {
-    if text.is_empty() || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return None;
-    }
-    text.parse().ok()
+/// A number of ASCII digits only, at most nine; no digits are zero.
+fn number(digits: &[u8]) -> Option<u32> {
+    digits.iter().try_fold(0_u32, |number, digit| {
+        let digit = digit.is_ascii_digit().then(|| u32::from(digit - b'0'))?;
+        number.checked_mul(10)?.checked_add(digit)
+    })
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Context, Result, anyhow};
 
 use crate::clock::Clock;
 use crate::diagnosis;
@@ -101,7 +101,7 @@ impl ModularInput for DsMonitor {
         .map_err(|error| Failure::of("configure", &error))?;
         let grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
         let api = MonitorApi::new(client, grant, settings.stream.clone());
-        let pages = Pages::fetch(Stream::after(api, position.cursor.clone()));
+        let pages = Pages::fetch(Stream::after(api, position.cursor.clone()))?;
         let mut delivery = Delivery {
             events: session.event_writer()?,
             store,
@@ -168,10 +168,11 @@ enum Fetched {
 }
 
 impl Pages {
-    fn fetch(mut stream: Stream) -> Self {
+    fn fetch(mut stream: Stream) -> Result<Self> {
         // Without room in the channel, the thread holds one page and fetches no other before that one is taken.
         let (give, take) = sync_channel(0);
-        std::thread::spawn(move || {
+        let fetching = std::thread::Builder::new().name("fetch".to_owned());
+        let started = fetching.spawn(move || {
             loop {
                 let (fetched, last) = match stream.next_page() {
                     Ok(Ok(page)) => (Fetched::Page(page), false),
@@ -184,7 +185,8 @@ impl Pages {
                 }
             }
         });
-        Self(take)
+        started.context("could not start a thread")?;
+        Ok(Self(take))
     }
 
     /// The next page; meanwhile `look_after` is called again and again, so that nothing goes unnoticed.

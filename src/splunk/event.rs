@@ -60,8 +60,11 @@ impl From<io::Error> for Undelivered {
     }
 }
 
-/// Bytes of one write. A pipe holds as much by default on Linux.
-const BUFFER_BYTES: usize = 64 * 1024;
+/// Bytes of one write.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+/// What a pipe holds by default on Linux.
+const PIPE_BYTES: u64 = 64 * 1024;
 
 /// One buffer is filled, one is written, one is on its way.
 const BUFFERS: usize = 3;
@@ -99,15 +102,24 @@ struct Stall {
 
 impl EventWriter {
     /// A writer to `out`, which `stop` ends.
-    #[must_use]
-    pub fn new(out: File, stop: Arc<AtomicBool>, clock: Arc<dyn Clock>, log: Log) -> Self {
+    ///
+    /// # Errors
+    /// The system has no thread to give.
+    pub fn new(
+        out: File,
+        stop: Arc<AtomicBool>,
+        clock: Arc<dyn Clock>,
+        log: Log,
+    ) -> io::Result<Self> {
         let reader = Reader::of(&out);
         let written = Arc::new(AtomicU64::new(0));
         let (full, to_write) = channel::<Vec<u8>>();
         let (give_back, free) = channel();
         let counter = Arc::clone(&written);
-        std::thread::spawn(move || write_all(out, &to_write, &give_back, &counter));
-        Self {
+        std::thread::Builder::new()
+            .name("write".to_owned())
+            .spawn(move || write_all(out, &to_write, &give_back, &counter))?;
+        Ok(Self {
             buffer: Vec::with_capacity(BUFFER_BYTES),
             spare: vec![Vec::new(); BUFFERS - 1],
             full,
@@ -123,7 +135,7 @@ impl EventWriter {
             stop,
             clock,
             log,
-        }
+        })
     }
 
     /// Adds one event to the stream. Waits as long as the reader is behind.
@@ -200,7 +212,7 @@ impl EventWriter {
     /// Bytes that may lie unread between the writer and the reader: what a pipe holds.
     #[must_use]
     pub fn pipe_bytes() -> u64 {
-        BUFFER_BYTES as u64
+        PIPE_BYTES
     }
 
     /// Looks after the reader: warns when it has taken nothing for a minute.
@@ -446,7 +458,8 @@ mod tests {
         let out = std::fs::File::from(std::os::fd::OwnedFd::from(out));
         let stop = Arc::new(AtomicBool::new(false));
         let log = Log::new(Box::new(std::io::sink()));
-        let writer = EventWriter::new(out, Arc::clone(&stop), Arc::new(SystemClock::new()), log);
+        let clock = Arc::new(SystemClock::new());
+        let writer = EventWriter::new(out, Arc::clone(&stop), clock, log).unwrap();
         Pipe {
             reader,
             writer,

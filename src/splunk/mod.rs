@@ -103,12 +103,13 @@ impl Session {
     /// The process has no standard output.
     pub fn event_writer(&self) -> Result<EventWriter> {
         let out = event::standard_output().context("could not open the standard output")?;
-        Ok(EventWriter::new(
+        EventWriter::new(
             out,
             Arc::clone(&self.stop),
             Arc::clone(&self.clock),
             self.log.clone(),
-        ))
+        )
+        .context("could not start a thread")
     }
 }
 
