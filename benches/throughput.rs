@@ -12,9 +12,11 @@
     reason = "a benchmark prints, measures time, and fails by panicking"
 )]
 
+use std::fs;
 use std::io::{Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -174,6 +176,7 @@ fn measure(job: &mut Job) -> Run {
         .spawn()
         .unwrap();
     let _ = child.stdin.take().unwrap().write_all(job.stdin.as_bytes());
+    let peak = watch_memory(child.id());
     let mut stdout = child.stdout.take().unwrap();
     let mut buffer = vec![0; 256 * 1024];
     let mut stdout_bytes = 0;
@@ -189,9 +192,26 @@ fn measure(job: &mut Job) -> Run {
     Run {
         wall,
         cpu: end.rusage.utime + end.rusage.stime,
-        peak_bytes: end.rusage.maxrss,
+        peak_bytes: peak.join().unwrap(),
         stdout_bytes,
     }
+}
+
+/// The peak resident memory of a process in bytes, by looking until it ends. The account that comes with the exit
+/// status is of no use here: it begins with the memory of the process that started it, this one.
+fn watch_memory(id: u32) -> JoinHandle<u64> {
+    thread::spawn(move || {
+        let mut peak = 0;
+        while let Ok(status) = fs::read_to_string(format!("/proc/{id}/status")) {
+            let Some(line) = status.lines().find(|line| line.starts_with("VmHWM:")) else {
+                break;
+            };
+            let kib: u64 = line.split_whitespace().nth(1).unwrap().parse().unwrap();
+            peak = kib * 1024;
+            thread::sleep(Duration::from_millis(1));
+        }
+        peak
+    })
 }
 
 /// One row of the table.

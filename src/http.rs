@@ -10,6 +10,9 @@ use reqwest::blocking::Response;
 /// Memory that is set aside because a server announces so long an answer.
 const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
 
+/// The part of an answer's length that is set aside in addition, for a next one that is a little longer.
+const HEADROOM: usize = 16;
+
 /// Why there was no answer, or none to the end.
 #[derive(Debug)]
 pub struct NetworkProblem {
@@ -93,15 +96,24 @@ impl NetworkProblem {
     }
 }
 
-/// The whole body, unpacked, if it is not longer than `limit` bytes.
+/// The whole body, unpacked, if it is not longer than `limit` bytes, in the memory of `body`.
 ///
 /// # Errors
 /// The answer broke off, stalled, or is too long.
-pub fn read_body(response: Response, limit: u64) -> Result<Vec<u8>, NetworkProblem> {
+pub fn read_body(
+    response: Response,
+    limit: u64,
+    mut body: Vec<u8>,
+) -> Result<Vec<u8>, NetworkProblem> {
     // The announced length is only a hint for the first allocation, and a server may announce anything.
     let hint = response.content_length().unwrap_or_default();
     let hint = usize::try_from(hint.min(MAX_ANNOUNCED_BYTES)).unwrap_or_default();
-    let mut body = Vec::with_capacity(hint);
+    body.clear();
+    if body.capacity() < hint {
+        // Growing would keep both memories for a moment, and double the larger one.
+        body = Vec::new();
+        body.reserve_exact(hint + hint / HEADROOM);
+    }
     response
         .take(limit + 1)
         .read_to_end(&mut body)

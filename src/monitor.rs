@@ -8,7 +8,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
@@ -141,7 +141,8 @@ fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
         for record in page.records() {
             delivery.send(&event(record))?;
         }
-        delivery.sent(page)?;
+        delivery.sent(&page)?;
+        pages.give_back(page);
         delivery.settle()?;
     };
     delivery.close()?;
@@ -158,7 +159,11 @@ fn event(record: Record<'_>) -> Event<'_> {
 }
 
 /// Pages, fetched one ahead by a thread of its own: while one is written, the next is on its way.
-struct Pages(Receiver<Fetched>);
+struct Pages {
+    fetched: Receiver<Fetched>,
+    /// Pages that have been sent, whose memory the next ones take over.
+    spent: Sender<Page>,
+}
 
 /// What the fetching thread has.
 enum Fetched {
@@ -170,10 +175,14 @@ enum Fetched {
 impl Pages {
     fn fetch(mut stream: Stream) -> Result<Self> {
         // Without room in the channel, the thread holds one page and fetches no other before that one is taken.
-        let (give, take) = sync_channel(0);
+        let (give, fetched) = sync_channel(0);
+        let (spent, returned) = channel::<Page>();
         let fetching = std::thread::Builder::new().name("fetch".to_owned());
         let started = fetching.spawn(move || {
             loop {
+                if let Ok(page) = returned.try_recv() {
+                    stream.reuse(page.into_buffer());
+                }
                 let (fetched, last) = match stream.next_page() {
                     Ok(Ok(page)) => (Fetched::Page(page), false),
                     Ok(Err(end)) => (Fetched::End(end), true),
@@ -186,13 +195,18 @@ impl Pages {
             }
         });
         started.context("could not start a thread")?;
-        Ok(Self(take))
+        Ok(Self { fetched, spent })
+    }
+
+    fn give_back(&self, page: Page) {
+        // After its last page the thread is gone, and with it the need.
+        let _ = self.spent.send(page);
     }
 
     /// The next page; meanwhile `look_after` is called again and again, so that nothing goes unnoticed.
     fn next(&self, mut look_after: impl FnMut() -> Result<(), Stop>) -> Result<Fetched, Stop> {
         loop {
-            match self.0.recv_timeout(PAGE_TICK) {
+            match self.fetched.recv_timeout(PAGE_TICK) {
                 Ok(fetched) => return Ok(fetched),
                 Err(RecvTimeoutError::Timeout) => look_after()?,
                 Err(RecvTimeoutError::Disconnected) => {
@@ -304,7 +318,7 @@ impl Delivery {
     }
 
     /// Sends off the rest of a page and takes note of it.
-    fn sent(&mut self, page: Page) -> Result<(), Stop> {
+    fn sent(&mut self, page: &Page) -> Result<(), Stop> {
         self.events.flush()?;
         let untimed = std::mem::take(&mut self.untimed);
         if untimed > 0 {
@@ -322,9 +336,9 @@ impl Delivery {
         let moves = page.end_cursor.as_ref() != Some(&page.cursor);
         self.sent.push_back(Sent {
             end: self.events.position(),
-            line: (moves || !page.is_empty()).then(|| page_line(&page)),
-            cursor_before_records: (!page.is_empty()).then_some(page.cursor),
-            cursor: page.end_cursor,
+            line: (moves || !page.is_empty()).then(|| page_line(page)),
+            cursor_before_records: (!page.is_empty()).then(|| page.cursor.clone()),
+            cursor: page.end_cursor.clone(),
         });
         Ok(())
     }

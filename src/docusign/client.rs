@@ -273,11 +273,22 @@ impl Client {
         request: impl Fn() -> RequestBuilder,
         read: impl Fn(Vec<u8>) -> Result<T, String>,
     ) -> Result<T, CallError> {
+        self.call_into(Vec::new(), action, request, read)
+    }
+
+    /// [`Client::call`], whose answer is read into the memory of `buffer`.
+    pub(super) fn call_into<T>(
+        &self,
+        mut buffer: Vec<u8>,
+        action: &'static str,
+        request: impl Fn() -> RequestBuilder,
+        read: impl Fn(Vec<u8>) -> Result<T, String>,
+    ) -> Result<T, CallError> {
         let mut schedule = Schedule::new(self.patience);
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let (error, asked) = match self.once(request()) {
+            let (error, asked) = match self.once(request(), std::mem::take(&mut buffer)) {
                 Err(problem) if problem.kind.is_permanent() => {
                     return Err(CallError::Unreachable(self.describe(&problem)));
                 }
@@ -339,14 +350,14 @@ impl Client {
         format!("cannot be reached{way}: {}. {remedy}", problem.text)
     }
 
-    fn once(&self, request: RequestBuilder) -> Result<Answer, NetworkProblem> {
+    fn once(&self, request: RequestBuilder, buffer: Vec<u8>) -> Result<Answer, NetworkProblem> {
         let response = request.send().map_err(|error| NetworkProblem::of(&error))?;
         let status = response.status().as_u16();
         if status == PROXY_AUTHENTICATION_REQUIRED {
             return Err(NetworkProblem::proxy_credentials());
         }
         let headers = response.headers().clone();
-        let body = read_body(response, MAX_BODY_BYTES)?;
+        let body = read_body(response, MAX_BODY_BYTES, buffer)?;
         Ok(Answer {
             status,
             headers,

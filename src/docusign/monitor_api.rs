@@ -4,6 +4,7 @@
 //! Docusign has no more, at a pace that Docusign asks for. Formats: Docusign's Monitor API v2.0
 //! (`data`) and v3.0 descriptions (`resultData`).
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -32,6 +33,9 @@ const SMALL_PAGES_WITHOUT_PAUSE: u32 = 3;
 
 /// After so many empty pages in a row the rest is left to the next run.
 const MAX_EMPTY_PAGES: u32 = 60;
+
+/// Memory that is kept for the next page, at the most.
+const MAX_SPARE_BYTES: usize = 8 * 1024 * 1024;
 
 const ACTION: &str = "fetch";
 
@@ -163,6 +167,12 @@ impl Page {
         self.body.len()
     }
 
+    /// The page's memory, for [`Stream::reuse`].
+    #[must_use]
+    pub fn into_buffer(self) -> Vec<u8> {
+        self.body.into_bytes()
+    }
+
     /// Whether Docusign has nothing after this page.
     fn is_last(&self) -> bool {
         self.end_cursor
@@ -252,6 +262,8 @@ pub struct MonitorApi {
     client: Client,
     grant: JwtGrant,
     settings: StreamSettings,
+    /// Memory of a page that is not needed any more.
+    spare: Cell<Vec<u8>>,
 }
 
 impl MonitorApi {
@@ -262,6 +274,7 @@ impl MonitorApi {
             client,
             grant,
             settings,
+            spare: Cell::default(),
         }
     }
 
@@ -274,12 +287,14 @@ impl MonitorApi {
             client,
             grant,
             settings,
+            spare,
         } = self;
         let start = client.clock().elapsed();
         let url = settings.url(cursor);
         let mut page = grant.with_token(|token| {
             client
-                .call(
+                .call_into(
+                    spare.take(),
                     ACTION,
                     || {
                         client
@@ -356,6 +371,13 @@ impl Stream {
             empty_pages: 0,
             pause: false,
             end: None,
+        }
+    }
+
+    /// Takes the memory of a page back for the next one, unless it was extraordinarily large.
+    pub fn reuse(&mut self, buffer: Vec<u8>) {
+        if buffer.capacity() <= MAX_SPARE_BYTES {
+            self.api.spare.set(buffer);
         }
     }
 

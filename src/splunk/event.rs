@@ -61,7 +61,10 @@ impl From<io::Error> for Undelivered {
 }
 
 /// Bytes of one write.
-const BUFFER_BYTES: usize = 256 * 1024;
+const BUFFER_BYTES: usize = 128 * 1024;
+
+/// Room for the event that fills a buffer, so that only a very long one makes it grow.
+const OVERFLOW_BYTES: usize = 16 * 1024;
 
 /// What a pipe holds by default on Linux.
 const PIPE_BYTES: u64 = 64 * 1024;
@@ -120,8 +123,10 @@ impl EventWriter {
             .name("write".to_owned())
             .spawn(move || write_all(out, &to_write, &give_back, &counter))?;
         Ok(Self {
-            buffer: Vec::with_capacity(BUFFER_BYTES),
-            spare: vec![Vec::new(); BUFFERS - 1],
+            buffer: Vec::with_capacity(BUFFER_BYTES + OVERFLOW_BYTES),
+            spare: (1..BUFFERS)
+                .map(|_| Vec::with_capacity(BUFFER_BYTES + OVERFLOW_BYTES))
+                .collect(),
             full,
             free,
             written,

@@ -224,7 +224,7 @@ impl Rest {
             .send()
             .map_err(|error| unreachable(NetworkProblem::of(&error)))?;
         let status = response.status();
-        let body = read_body(response, MAX_BODY_BYTES).map_err(unreachable)?;
+        let body = read_body(response, MAX_BODY_BYTES, Vec::new()).map_err(unreachable)?;
         if status.is_success() {
             return Ok(body);
         }
