@@ -5,6 +5,7 @@
 //! (`data`) and v3.0 descriptions (`resultData`).
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
@@ -36,6 +37,9 @@ const MAX_EMPTY_PAGES: u32 = 60;
 
 /// Memory that is kept for the next page, at the most.
 const MAX_SPARE_BYTES: usize = 8 * 1024 * 1024;
+
+/// How long a circle of pages would be noticed.
+const REMEMBERED_CURSORS: usize = 64;
 
 const ACTION: &str = "fetch";
 
@@ -262,6 +266,8 @@ pub struct MonitorApi {
     client: Client,
     grant: JwtGrant,
     settings: StreamSettings,
+    /// The cursors that were sent last, to notice a stream that runs in circles.
+    sent: VecDeque<String>,
     /// Memory of a page that is not needed any more.
     spare: Cell<Vec<u8>>,
 }
@@ -274,6 +280,7 @@ impl MonitorApi {
             client,
             grant,
             settings,
+            sent: VecDeque::with_capacity(REMEMBERED_CURSORS),
             spare: Cell::default(),
         }
     }
@@ -287,6 +294,7 @@ impl MonitorApi {
             client,
             grant,
             settings,
+            sent,
             spare,
         } = self;
         let start = client.clock().elapsed();
@@ -302,7 +310,15 @@ impl MonitorApi {
                             .bearer_auth(token.expose())
                             .header(ACCEPT, "application/json")
                     },
-                    |body| Page::parse(body, cursor),
+                    |body| {
+                        let page = Page::parse(body, cursor)?;
+                        match &page.end_cursor {
+                            Some(end) if sent.contains(end) && end != cursor => {
+                                Err(format!("its endCursor {end} leads back to a page before"))
+                            }
+                            _ => Ok(page),
+                        }
+                    },
                 )
                 .map_err(|error| {
                     let host = settings.monitor_url.host();
@@ -312,6 +328,10 @@ impl MonitorApi {
                 })
         })?;
         page.request_time = client.clock().elapsed().saturating_sub(start);
+        if sent.len() == REMEMBERED_CURSORS {
+            sent.pop_front();
+        }
+        sent.push_back(cursor.to_owned());
         Ok(page)
     }
 }

@@ -9,7 +9,7 @@ use crate::support::input::Input;
 #[test]
 fn each_fault_of_docusigns_alone_costs_nothing() {
     type Spoil = fn(Reply) -> Reply;
-    let faults: [(&str, Spoil); 16] = [
+    let faults: [(&str, Spoil); 17] = [
         ("500", |_| Reply::json(500, "{}").header("Retry-After", "0")),
         ("503 HTML", |_| {
             Reply::text(503, "text/html", "<html>maintenance</html>").header("Retry-After", "0")
@@ -50,6 +50,12 @@ fn each_fault_of_docusigns_alone_costs_nothing() {
         }),
         ("another shape", |_| {
             Reply::json(200, r#"{"data":{"a":1},"endCursor":"c"}"#)
+        }),
+        ("a cursor that leads back", |_| {
+            Reply::json(
+                200,
+                r#"{"data":[{"a":1}],"endCursor":"2021-01-01T00:00:00Z"}"#,
+            )
         }),
         ("no UTF-8", |_| {
             Reply::text(
