@@ -63,7 +63,6 @@ impl ModularInput for DsMonitor {
     }
 
     fn run(&self, mut definition: InputDefinition, session: &Session) -> Result<()> {
-        session.stop_on_signals()?;
         let input = DS_MONITOR.input(&definition.stanza.name);
         let log = session.log.for_input(&input);
         let rest = Rest::new(&definition);
@@ -92,6 +91,8 @@ impl ModularInput for DsMonitor {
         let position = resume(&store, &settings, &log, &*session.clock)
             .map_err(|error| Failure::of("load_checkpoint", &error))?;
 
+        // Up to here a signal ends the process at once, which costs nothing.
+        session.stop_on_signals()?;
         let started = session.clock.elapsed();
         let client = Client::new(
             settings.network.clone(),
