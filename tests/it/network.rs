@@ -264,3 +264,18 @@ fn a_proxy_that_is_not_there_or_opens_no_tunnel_is_named() {
     let refused = format!("CONNECT account.docusign.com:443 as {USER} refused");
     assert!(unwilling.seen().iter().all(|line| *line == refused));
 }
+
+#[test]
+fn certificates_that_splunk_hands_down_from_its_own_folder_are_not_trusted() {
+    let (docusign, records) = docusign();
+    let tls = Tls::in_front_of(&docusign.url());
+    let folder = tempdir().unwrap();
+    let home = Path::new(CA_FILE).parent().unwrap().to_str().unwrap();
+    let input = input("prod", &tls.url(), &docusign, folder.path()).env("SSL_CERT_FILE", CA_FILE);
+    let error = failure_at_once(&input.clone().env("SPLUNK_HOME", home).run(ds_monitor()));
+    assert_says(&error, &["certificate", "ca_file"]);
+    assert!(docusign.requests().is_empty());
+    // From elsewhere it is the administrator's own choice.
+    let input = input.env("SPLUNK_HOME", "/opt/splunk");
+    assert_collected(&input.run(ds_monitor()), &records);
+}

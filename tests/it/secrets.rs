@@ -8,6 +8,7 @@ use crate::support::docusign::{
 };
 use crate::support::input::Input;
 use crate::support::splunkd::{SESSION_KEY, Splunkd};
+use crate::support::tls::Tls;
 
 const ALL: [&str; 4] = [
     PRIVATE_KEY,
@@ -151,6 +152,23 @@ fn two_inputs_have_entries_of_their_own() {
         input.read_from(&splunkd).run(ds_monitor()).assert_exit(0);
     }
     assert_eq!(splunkd.secrets().len(), 2);
+}
+
+#[test]
+fn splunkd_is_reached_on_loopback_whoever_signed_its_certificate() {
+    let docusign = Docusign::new();
+    let splunkd = Splunkd::start();
+    let tls = Tls::in_front_of(&splunkd.url());
+    let folder = tempdir().unwrap();
+    let run = Input::for_docusign("prod", &docusign, folder.path())
+        .pasted_key(PRIVATE_KEY)
+        .saved_in(&splunkd)
+        .server_uri(tls.url())
+        .run(ds_monitor());
+    run.assert_exit(0).assert_no_secret(&ALL);
+    assert_eq!(stored(&splunkd).len(), 1, "{}", run.report());
+    let masked = splunkd.input("ds_monitor", "prod").unwrap();
+    assert_eq!(masked["private_key"], "******");
 }
 
 #[test]

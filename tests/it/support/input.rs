@@ -119,6 +119,12 @@ impl Input {
         self
     }
 
+    /// The address at which splunkd says it can be reached.
+    pub fn server_uri(mut self, url: String) -> Self {
+        self.server_uri = url;
+        self
+    }
+
     /// [`Input::splunkd`], which also learns of the stanza, so that it can be read and edited there.
     pub fn saved_in(self, splunkd: &Splunkd) -> Self {
         splunkd.set_input(&self.kind, &self.name, &self.app, self.params.clone());
