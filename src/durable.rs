@@ -103,6 +103,18 @@ impl Drop for Replacement {
     }
 }
 
+/// Puts a copy of the file `from` at `to`, whole or not at all.
+///
+/// # Errors
+/// Either file cannot be used; `to` then holds what it held.
+pub fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut replacement = Replacement::of(to)?;
+    File::open(from)
+        .and_then(|mut file| std::io::copy(&mut file, &mut replacement))
+        .with_context(|| format!("could not copy {} to {}", from.display(), to.display()))?;
+    replacement.commit()
+}
+
 /// The bytes of the file at `path`, or `None` when there is none.
 ///
 /// # Errors

@@ -22,7 +22,7 @@ use crate::splunk::credentials;
 use crate::splunk::event::{Event, EventWriter};
 use crate::splunk::input_definition::{InputDefinition, Stanza};
 use crate::splunk::log::{Failure, Fields, Log};
-use crate::splunk::lookup_table::{Refresh, Table};
+use crate::splunk::lookup_table::{Key, Refresh, Table};
 use crate::splunk::rest::Rest;
 use crate::splunk::scheme::Scheme;
 use crate::splunk::{ModularInput, Session};
@@ -125,6 +125,9 @@ impl ModularInput for DsLookups {
             }
             Output::Index => Box::new(EventRows {
                 events: session.event_writer()?,
+                seen: HashSet::new(),
+                n_users: 0,
+                n_accounts: 0,
                 // The time tells refreshes apart, and the input those of the same second.
                 refresh_id: format!("{}-{}", now.timestamp_millis(), definition.stanza.name),
                 monitor_input: DS_MONITOR.input(&settings.monitor_input),
@@ -137,7 +140,9 @@ impl ModularInput for DsLookups {
             log,
             users: 0,
             accounts: 0,
-            unread_accounts: HashSet::new(),
+            read_accounts: HashSet::new(),
+            passed_over: false,
+            without_consent: Vec::new(),
         };
         collector.refresh(&settings)
     }
@@ -194,10 +199,8 @@ fn refuse_csv_where_it_is_lost(settings: &LookupSettings, rest: &Rest) -> Result
     let roles = rest.server_roles().unwrap_or_default();
     let role = roles.iter().find(|role| {
         role.ends_with("forwarder")
-            || matches!(
-                role.as_str(),
-                "shc_member" | "cluster_slave" | "cluster_peer"
-            )
+            || role.starts_with("shc_")
+            || matches!(role.as_str(), "cluster_slave" | "cluster_peer")
     });
     match role {
         Some(role) => bail!(
@@ -209,8 +212,8 @@ fn refuse_csv_where_it_is_lost(settings: &LookupSettings, rest: &Rest) -> Result
 
 /// Where rows go.
 trait Rows {
-    /// A user's row, the values of [`USERS`]' columns.
-    fn user(&mut self, values: &[&str]) -> Result<()>;
+    /// A user's row, the values of [`USERS`]' columns; tells whether it is new in this refresh.
+    fn user(&mut self, values: &[&str]) -> Result<bool>;
     /// An account's row, the values of [`ACCOUNTS`]' columns.
     fn account(&mut self, values: &[&str]) -> Result<()>;
     /// The end of a refresh in which all that is `complete` was read.
@@ -221,10 +224,10 @@ trait Rows {
 struct Complete {
     users: bool,
     accounts: bool,
-    /// Accounts whose users could not be read, in lower case.
-    unread_accounts: HashSet<String>,
-    user_count: usize,
-    account_count: usize,
+    /// Accounts whose users were read to the end, in lower case.
+    read_accounts: HashSet<String>,
+    /// Whether all accounts there are were looked at, so that one that is not among them is gone.
+    all_accounts: bool,
 }
 
 /// Reads the directory and hands the rows on.
@@ -234,7 +237,11 @@ struct Collector {
     log: Log,
     users: usize,
     accounts: usize,
-    unread_accounts: HashSet<String>,
+    read_accounts: HashSet<String>,
+    /// Whether the users of some account could not be read.
+    passed_over: bool,
+    /// Parts that the user has not consented to; each is asked for once.
+    without_consent: Vec<Part>,
 }
 
 /// An account as far as it is known from both sources.
@@ -258,7 +265,16 @@ impl Collector {
         let organizations = match self.directory.organizations() {
             Ok(organizations) => Some(organizations),
             Err(error) => {
-                self.pass_over(error, "The accounts lookup stays as it is, and users of accounts that only the organization knows")?;
+                let kept = match (settings.accounts, settings.users) {
+                    (true, false) => "The lookup ds_accounts stays as it is",
+                    (false, _) => {
+                        "Users of accounts that only the organization knows keep their rows"
+                    }
+                    (true, true) => {
+                        "The lookup ds_accounts stays as it is, and users of accounts that only the organization knows keep their rows"
+                    }
+                };
+                self.pass_over(error, kept)?;
                 None
             }
         };
@@ -289,9 +305,8 @@ impl Collector {
         let complete = Complete {
             users: users_complete,
             accounts: accounts_complete,
-            unread_accounts: std::mem::take(&mut self.unread_accounts),
-            user_count: self.users,
-            account_count: self.accounts,
+            read_accounts: std::mem::take(&mut self.read_accounts),
+            all_accounts: has_organizations && !self.passed_over,
         };
         self.rows
             .finish(&complete)
@@ -301,22 +316,38 @@ impl Collector {
             })?;
         let fields = Fields::new()
             .with("action", "lookups_refreshed")
-            .with("n_users", self.users)
-            .with("n_accounts", self.accounts);
-        self.log.info(&fields, "The refresh is complete.");
+            .with_some("n_users", users_complete.then_some(self.users))
+            .with_some("n_accounts", accounts_complete.then_some(self.accounts));
+        let sentence = match (users_complete, accounts_complete) {
+            (false, true) => "The refresh of the accounts is complete.",
+            (true, false) => "The refresh of the users is complete.",
+            _ => "The refresh is complete.",
+        };
+        self.log.info(&fields, sentence);
         Ok(())
     }
 
-    /// Reads all users of an account, and tells whether the consent for users is there at all.
+    /// Reads all users of an account, and tells whether the consent for the users of members is there at all.
     fn users_of(&mut self, account: &Account) -> Result<bool> {
-        let base_uri = if account.member {
-            let base_uri = BaseUrl::parse(&account.base_uri).map_err(|problem| {
-                let error = anyhow!("the base_uri of account {} {problem}", account.id);
-                Failure::of(Part::Users.action(), &error)
-            })?;
-            Some(base_uri)
+        let part = if account.member {
+            Part::Users
         } else {
-            None
+            Part::OrganizationUsers
+        };
+        if self.without_consent.contains(&part) {
+            self.passed_over = true;
+            return Ok(part != Part::Users);
+        }
+        let base_uri = match part {
+            Part::Users => Some(BaseUrl::parse(&account.base_uri).map_err(|problem| {
+                let error = anyhow!(
+                    "the base_uri of account {}, {}, {problem}",
+                    account.id,
+                    account.base_uri
+                );
+                Failure::of(Part::Users.action(), &error)
+            })?),
+            _ => None,
         };
         let mut next = Some(0);
         while let Some(start) = next {
@@ -330,20 +361,28 @@ impl Collector {
             let page = match asked {
                 Ok(page) => page,
                 Err(error) => {
-                    let lost = error.code.as_deref() == Some(CONSENT_REQUIRED) && account.member;
-                    let what = format!(
-                        "The users of account {} keep their rows, and new ones",
-                        account.id
-                    );
-                    self.pass_over(error, &what)?;
-                    self.unread_accounts.insert(account.id.to_ascii_lowercase());
-                    return Ok(!lost);
+                    let consent = error.code.as_deref() == Some(CONSENT_REQUIRED);
+                    let whose = match (consent, part) {
+                        (false, _) => format!("of account {}", account.id),
+                        (true, Part::Users) => {
+                            "of all accounts that the service user is a member of".to_owned()
+                        }
+                        (true, _) => "of accounts that only the organization knows".to_owned(),
+                    };
+                    self.pass_over(error, &format!("Users {whose} keep their rows"))?;
+                    self.passed_over = true;
+                    if consent {
+                        self.without_consent.push(part);
+                    }
+                    return Ok(!consent || part != Part::Users);
                 }
             };
             let UserPage { users, next: more } = page;
             for user in &users {
-                self.rows
-                    .user(&user_row(user, &account.id).each_ref().map(String::as_str))?;
+                let row = user_row(user, &account.id);
+                if !self.rows.user(&row.each_ref().map(String::as_str))? {
+                    continue;
+                }
                 self.users += 1;
                 if self.users.is_multiple_of(PROGRESS_USERS) {
                     let fields = Fields::new()
@@ -354,16 +393,17 @@ impl Collector {
             }
             next = more;
         }
+        self.read_accounts.insert(account.id.to_ascii_lowercase());
         Ok(true)
     }
 
     /// Warns of a part that may not be read, or ends the refresh if it is something else.
-    fn pass_over(&self, error: ApiError, what: &str) -> Result<()> {
+    fn pass_over(&self, error: ApiError, kept: &str) -> Result<()> {
         let consent = error.code.as_deref() == Some(CONSENT_REQUIRED);
         if !consent && !matches!(error.status, Some(401 | 403 | 404)) {
             return Err(troubles::failure(error).into());
         }
-        let sentence = format!("{}. {what} are not added until then", error.sentence);
+        let sentence = format!("{}. {kept}", error.sentence);
         self.log.warn(&troubles::fields(&error), &sentence);
         Ok(())
     }
@@ -487,24 +527,29 @@ impl CsvRows {
 }
 
 impl Rows for CsvRows {
-    fn user(&mut self, values: &[&str]) -> Result<()> {
+    fn user(&mut self, values: &[&str]) -> Result<bool> {
         self.users.add(values)
     }
 
     fn account(&mut self, values: &[&str]) -> Result<()> {
-        self.accounts.add(values)
+        self.accounts.add(values).map(|_| ())
     }
 
     fn finish(self: Box<Self>, complete: &Complete) -> Result<()> {
-        let (master, app, clock) = (&self.master_folder, &self.app_folder, &*self.clock);
+        let (folder, clock) = (&self.master_folder, &*self.clock);
+        let mut tables = Vec::new();
         if complete.users {
-            self.users.commit(master, app, clock, |value| {
+            tables.push(self.users.merge(folder, clock, |value| {
                 let account = value("accountId").to_ascii_lowercase();
-                !complete.unread_accounts.contains(&account)
-            })?;
+                complete.all_accounts || complete.read_accounts.contains(&account)
+            })?);
         }
         if complete.accounts {
-            self.accounts.commit(master, app, clock, |_| true)?;
+            tables.push(self.accounts.merge(folder, clock, |_| true)?);
+        }
+        // Only when all of them are written does the first take its place.
+        for table in tables {
+            table.put_in_place(&self.app_folder)?;
         }
         Ok(())
     }
@@ -513,6 +558,9 @@ impl Rows for CsvRows {
 /// Rows as events, each with the refresh that it belongs to, closed by one that tells how many there are.
 struct EventRows {
     events: EventWriter,
+    seen: HashSet<Key>,
+    n_users: usize,
+    n_accounts: usize,
     refresh_id: String,
     monitor_input: String,
     time: String,
@@ -543,21 +591,31 @@ fn object(table: &Table, values: &[&str]) -> Map<String, Value> {
 }
 
 impl Rows for EventRows {
-    fn user(&mut self, values: &[&str]) -> Result<()> {
-        self.write("ds_monitor:user", object(&USERS, values))
+    fn user(&mut self, values: &[&str]) -> Result<bool> {
+        // A user who moves to another page while pages are read comes twice.
+        if !self
+            .seen
+            .insert(USERS.key(values.iter().map(|value| value.as_bytes())))
+        {
+            return Ok(false);
+        }
+        self.write("ds_monitor:user", object(&USERS, values))?;
+        self.n_users += 1;
+        Ok(true)
     }
 
     fn account(&mut self, values: &[&str]) -> Result<()> {
+        self.n_accounts += 1;
         self.write("ds_monitor:account", object(&ACCOUNTS, values))
     }
 
     fn finish(mut self: Box<Self>, complete: &Complete) -> Result<()> {
         let mut counts = Map::new();
         if complete.users {
-            counts.insert("n_users".to_owned(), complete.user_count.into());
+            counts.insert("n_users".to_owned(), self.n_users.into());
         }
         if complete.accounts {
-            counts.insert("n_accounts".to_owned(), complete.account_count.into());
+            counts.insert("n_accounts".to_owned(), self.n_accounts.into());
         }
         self.write("ds_monitor:refresh", counts)?;
         Ok(self.events.finish()?)

@@ -494,7 +494,7 @@ fn secure(pasted: Secrets, rest: &Result<Rest>, stanza: &Stanza, log: &Log) {
 /// On a search head cluster every member would run the input.
 fn warn_of_cluster(rest: &Result<Rest>, log: &Log) {
     let roles = rest.as_ref().ok().and_then(|rest| rest.server_roles().ok());
-    if roles.is_some_and(|roles| roles.iter().any(|role| role == "shc_member")) {
+    if roles.is_some_and(|roles| roles.iter().any(|role| role.starts_with("shc_"))) {
         log.warn(
             &Fields::new().with("action", "configure"),
             "This is a member of a search head cluster, where every member runs the input and every event comes once a member: move the input to a forwarder.",

@@ -88,6 +88,8 @@ pub struct JwtGrant {
     identity: Identity,
     key: PrivateKey,
     token: Option<Token>,
+    /// Whether a new token was refused like the one before, so that 401 is not about tokens.
+    renewal_is_futile: bool,
 }
 
 struct Token {
@@ -121,6 +123,7 @@ impl JwtGrant {
             identity,
             key,
             token: None,
+            renewal_is_futile: false,
         }
     }
 
@@ -186,7 +189,12 @@ impl JwtGrant {
     ) -> Result<T, ApiError> {
         let token = self.token()?;
         match call(&token) {
-            Err(error) if error.status == Some(401) => call(&self.renew()?),
+            Err(error) if error.status == Some(401) && !self.renewal_is_futile => {
+                let again = call(&self.renew()?);
+                let refused = again.as_ref().err().and_then(|error| error.status);
+                self.renewal_is_futile = refused == Some(401);
+                again
+            }
             other => other,
         }
     }

@@ -109,8 +109,7 @@ impl CheckpointStore {
         }
         let suffix = format!(".backup-{}", now.format("%Y%m%dT%H%M%S%.3fZ"));
         let backup = durable::sibling(&self.files.path, &suffix)?;
-        std::fs::copy(&self.files.path, &backup)
-            .with_context(|| format!("could not write the backup {}", backup.display()))?;
+        durable::copy(&self.files.path, &backup).context("could not write the backup")?;
         Ok(Some(backup))
     }
 

@@ -64,9 +64,10 @@ impl Table {
         })
     }
 
-    fn key(&self, row: &ByteRecord) -> Key {
+    /// What tells a row apart, from its values.
+    pub fn key<'a>(&self, row: impl IntoIterator<Item = &'a [u8]>) -> Key {
         let mut hash = Sha256::new();
-        for field in row.iter().take(self.key_columns) {
+        for field in row.into_iter().take(self.key_columns) {
             hash.update(field.to_ascii_lowercase());
             hash.update([0]);
         }
@@ -79,7 +80,7 @@ impl Table {
 }
 
 /// A hash of a row's key; GUIDs are compared without regard to case.
-type Key = u128;
+pub type Key = u128;
 
 /// The rows that a refresh has found so far.
 pub struct Refresh {
@@ -117,17 +118,18 @@ impl Refresh {
         })
     }
 
-    /// Adds a row, the values of the table's own columns. One that was added before is passed over.
+    /// Adds a row, the values of the table's own columns. One that was added before is passed over, and false is
+    /// returned.
     ///
     /// # Errors
     /// The disk is full.
-    pub fn add(&mut self, values: &[&str]) -> Result<()> {
+    pub fn add(&mut self, values: &[&str]) -> Result<bool> {
         self.row.clear();
         for value in values {
             self.row.push_field(value.as_bytes());
         }
         if !self.seen.insert(self.table.key(&self.row)) {
-            return Ok(());
+            return Ok(false);
         }
         let spool = if self.table.is_first(&self.row) {
             &mut self.first
@@ -136,33 +138,21 @@ impl Refresh {
         };
         spool
             .write_byte_record(&self.row)
-            .context("could not spool a row")
+            .context("could not spool a row")?;
+        Ok(true)
     }
 
-    /// Number of rows so far.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        self.seen.len()
-    }
-
-    /// Whether there is no row yet.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.seen.is_empty()
-    }
-
-    /// Merges the rows into the master in `master_folder` and copies that to `app_folder`. `was_looked_for` tells of
-    /// an old row of this input's whether the refresh would have found it; one that it would not keeps its place.
+    /// Merges the rows with those of the master in `master_folder`. `was_looked_for` tells of an old row of this
+    /// input's whether the refresh would have found it; one that it would not keeps its place.
     ///
     /// # Errors
-    /// The old table cannot be read, or the new one not be written; the old one is then still in place.
-    pub fn commit(
+    /// The old table cannot be read, or the new one not be written.
+    pub fn merge(
         self,
         master_folder: &Path,
-        app_folder: &Path,
         clock: &dyn Clock,
         was_looked_for: impl Fn(&dyn Fn(&str) -> String) -> bool,
-    ) -> Result<()> {
+    ) -> Result<Merged> {
         let Self {
             table,
             input,
@@ -173,7 +163,7 @@ impl Refresh {
             ..
         } = self;
         let master = table.path(master_folder);
-        let _lock = lock(&master, clock)?;
+        let lock = lock(&master, clock)?;
         let mut first_seen: HashMap<Key, Vec<u8>> = HashMap::new();
         each_old_row(table, &master, |row| {
             let time = table.column("first_seen").and_then(|index| row.get(index));
@@ -193,7 +183,7 @@ impl Refresh {
         merged.write_record(table.header())?;
         for (spool, is_first) in [(first, true), (rest, false)] {
             each_row(rewound(spool)?, |row| {
-                let since = first_seen.get(&table.key(row));
+                let since = first_seen.get(&table.key(&*row));
                 let since = since.filter(|since| !since.is_empty());
                 row.push_field(input.as_bytes());
                 row.push_field(since.map_or(now.as_bytes(), Vec::as_slice));
@@ -208,10 +198,31 @@ impl Refresh {
             })?;
         }
         let merged = merged.into_inner().map_err(|error| error.into_error());
-        merged
-            .with_context(|| format!("could not write {}", master.display()))?
-            .commit()?;
-        copy(&master, &table.path(app_folder))
+        Ok(Merged {
+            file: merged.with_context(|| format!("could not write {}", master.display()))?,
+            table,
+            master,
+            _lock: lock,
+        })
+    }
+}
+
+/// A merged table that is written but not in its place yet; the table is locked as long as this exists.
+pub struct Merged {
+    file: Replacement,
+    table: &'static Table,
+    master: PathBuf,
+    _lock: Lock,
+}
+
+impl Merged {
+    /// Replaces the master, and then the app's file by a copy of it.
+    ///
+    /// # Errors
+    /// The file system refuses; what could not be replaced is as it was.
+    pub fn put_in_place(self, app_folder: &Path) -> Result<()> {
+        self.file.commit()?;
+        durable::copy(&self.master, &self.table.path(app_folder))
     }
 }
 
@@ -308,15 +319,6 @@ fn each_old_row(
     Ok(())
 }
 
-/// Puts a copy of `from` at `to`, whole or not at all.
-fn copy(from: &Path, to: &Path) -> Result<()> {
-    let mut replacement = Replacement::of(to)?;
-    File::open(from)
-        .and_then(|mut file| std::io::copy(&mut file, &mut replacement))
-        .with_context(|| format!("could not copy {} to {}", from.display(), to.display()))?;
-    replacement.commit()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -340,7 +342,9 @@ mod tests {
         let app = folder.join("app");
         fs::create_dir_all(&app).unwrap();
         refresh
-            .commit(folder, &app, &SystemClock::new(), |_| true)
+            .merge(folder, &SystemClock::new(), |_| true)
+            .unwrap()
+            .put_in_place(&app)
             .unwrap();
         let master = fs::read_to_string(folder.join("t.csv")).unwrap();
         assert_eq!(fs::read_to_string(app.join("t.csv")).unwrap(), master);
@@ -390,8 +394,9 @@ mod tests {
             fs::write(&master, damage).unwrap();
             let refresh = Refresh::new(&TABLE, folder.path(), "one", "T1").unwrap();
             let error = refresh
-                .commit(folder.path(), folder.path(), &SystemClock::new(), |_| true)
-                .unwrap_err();
+                .merge(folder.path(), &SystemClock::new(), |_| true)
+                .err()
+                .unwrap();
             assert!(format!("{error:#}").contains("t.csv"), "{error:#}");
             assert_eq!(fs::read_to_string(&master).unwrap(), damage);
         }

@@ -256,12 +256,18 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
         "{kind} {}: {}\n\n\
          This program is a Splunk modular input. Splunk starts it, writes its configuration as XML on the\n\
          standard input and reads events as XML from the standard output; started by hand it has nothing to do.\n\n\
-         To use it   install the app in Splunk, then Settings > Data inputs > {}\n\
-         To test it  splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} check\n\n",
+         To use it   install the app in Splunk, then Settings > Data inputs > {}\n",
         env!("CARGO_PKG_VERSION"),
         scheme.description,
         scheme.title,
     );
+    if let Some(command) = commands.first() {
+        help.push_str(&format!(
+            "To test it  splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {}\n",
+            command.name
+        ));
+    }
+    help.push('\n');
     let mut line = |arguments: &str, summary: &str| {
         let call = format!("{kind} {arguments}");
         help.push_str(&format!("  {call:<44} {summary}\n"));
