@@ -185,10 +185,10 @@ fn monitor_settings(
     let mut stanza = monitor_stanza(splunkd, &settings.monitor_input)?;
     settings::prefer_key_file(&mut stanza);
     credentials::unmask(rest, &DS_MONITOR, &mut stanza)?;
-    settings::require_unmasked(&stanza)?;
-    let key = settings::private_key(&stanza)?;
-    let monitor = Settings::of(&stanza, session.clock.now())?;
-    Ok((monitor, key))
+    let checked = settings::require_unmasked(&stanza)
+        .and_then(|()| settings::private_key(&stanza))
+        .and_then(|key| Ok((Settings::of(&stanza, session.clock.now())?, key)));
+    checked.with_context(|| format!("the Monitor input {} cannot be used", stanza.name))
 }
 
 /// A file written on a forwarder or on one member of a cluster is seen by no search, or by one member's.
@@ -341,7 +341,7 @@ impl Collector {
         let base_uri = match part {
             Part::Users => Some(BaseUrl::parse(&account.base_uri).map_err(|problem| {
                 let error = anyhow!(
-                    "the base_uri of account {}, {}, {problem}",
+                    "the base_uri of account {}, \"{}\", {problem}",
                     account.id,
                     account.base_uri
                 );

@@ -406,7 +406,10 @@ fn explain(part: Part, url: &Url, refusal: &Refusal) -> String {
             "The service user must be an administrator of the account to list its users"
         }
         (_, 401 | 403) => "The service user must be an Organization Administrator",
-        (Part::Users, _) => "Check that the account still exists",
+        (Part::Users | Part::OrganizationUsers, 404) => "Check that the account still exists",
+        (Part::Users | Part::OrganizationUsers, _) => {
+            "Docusign's support can tell why, by the trace token"
+        }
         _ => "Check environment and admin_url",
     };
     format!(

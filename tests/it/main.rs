@@ -36,12 +36,20 @@ mod network;
 /// Where a run goes on: checkpoints, locks, readers that stop, signals.
 mod resuming;
 
+/// The `ds_lookups` input: what becomes of Docusign's directory, and what it is that stays.
+mod lookups;
+
 /// The files that Splunk reads say what the code says, and the modules keep to their import table.
 mod tidy;
 
 use std::path::Path;
 
-/// The binary under test.
+/// The collector under test.
 fn ds_monitor() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_ds_monitor"))
+}
+
+/// The companion under test.
+fn ds_lookups() -> &'static Path {
+    Path::new(env!("CARGO_BIN_EXE_ds_lookups"))
 }

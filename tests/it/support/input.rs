@@ -432,6 +432,15 @@ impl Running {
         text
     }
 
+    /// Calls `look` every millisecond until the process ends, for what can be seen only while it lives.
+    pub fn watch(&mut self, mut look: impl FnMut(u32)) {
+        let end = Instant::now() + DEADLINE;
+        while self.child.try_wait().unwrap().is_none() && Instant::now() < end {
+            look(self.child.id());
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// SIGTERM, as splunkd sends it when the input is disabled or splunkd stops.
     pub fn terminate(&self) {
         self.signal("TERM");
