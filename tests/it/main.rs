@@ -42,6 +42,12 @@ mod lookups;
 /// The files that Splunk reads say what the code says, and the modules keep to their import table.
 mod tidy;
 
+/// The search-time files: every name that a setting or a search uses exists.
+mod knowledge;
+
+/// What becomes of a record at search time, held against Splunk's Common Information Model.
+mod cim;
+
 use std::path::Path;
 
 /// The collector under test.
