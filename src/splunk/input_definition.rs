@@ -19,6 +19,9 @@ use crate::secret::Secret;
 /// More than any configuration needs; a key is under 10 kB.
 const MAX_DOCUMENT_BYTES: u64 = 8 * 1024 * 1024;
 
+/// Splunk's documents have five levels.
+const MAX_DEPTH: usize = 64;
+
 /// What splunkd stores in the place of a secret that it has been given before.
 pub const MASK: &str = "******";
 
@@ -231,6 +234,9 @@ fn read_document(from: impl Read) -> Result<Element> {
         buffer.clear();
         let closed = match next_event(&mut reader, &mut buffer)? {
             Event::Start(tag) => {
+                if open.len() == MAX_DEPTH {
+                    bail!("it is nested too deeply");
+                }
                 open.push(Element::start(&tag)?);
                 None
             }

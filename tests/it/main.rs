@@ -36,6 +36,12 @@ mod network;
 /// Where a run goes on: checkpoints, locks, readers that stop, signals.
 mod resuming;
 
+/// Nothing is lost: kills, stops, blocked readers, and an account of it all.
+mod delivery;
+
+/// What must hold for any input: thousands of random ones.
+mod properties;
+
 /// The `ds_lookups` input: what becomes of Docusign's directory, and what it is that stays.
 mod lookups;
 

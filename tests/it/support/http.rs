@@ -167,6 +167,7 @@ pub struct Reply {
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Fault {
     None,
+    InPieces(usize, Duration),
     CutAfter(usize),
     WrongLength(usize),
     StallAfter(usize),
@@ -248,6 +249,11 @@ impl Reply {
         self.faulty(Fault::StallAfter(n))
     }
 
+    /// Sends the body in `n` pieces with a pause before each, as a slow line does.
+    pub fn in_pieces(self, n: usize, pause: Duration) -> Self {
+        self.faulty(Fault::InPieces(n, pause))
+    }
+
     /// Waits before the first byte: the latency that a benchmark needs.
     pub fn delay(mut self, delay: Duration) -> Self {
         self.delay = delay;
@@ -270,6 +276,7 @@ impl Reply {
         let sent = match self.fault {
             Fault::CutAfter(n) | Fault::StallAfter(n) => &self.body[..n.min(self.body.len())],
             Fault::None | Fault::WrongLength(_) => &self.body[..],
+            Fault::InPieces(..) => &[],
             Fault::Silence | Fault::Reset => return wait_until_closed(stream).map(|()| false),
         };
         let mut head = format!("HTTP/1.1 {} \r\n", self.status);
@@ -292,8 +299,16 @@ impl Reply {
             let _ = write!(head, "Content-Length: {length}\r\n\r\n");
             write_both(stream, head.as_bytes(), sent)?;
         }
-        if let Fault::StallAfter(_) = self.fault {
-            wait_until_closed(stream)?;
+        match self.fault {
+            Fault::StallAfter(_) => wait_until_closed(stream)?,
+            Fault::InPieces(n, pause) => {
+                for piece in self.body.chunks(self.body.len().div_ceil(n)) {
+                    thread::sleep(pause);
+                    write_both(stream, &[], piece)?;
+                }
+                return Ok(true);
+            }
+            _ => {}
         }
         Ok(self.fault == Fault::None)
     }
