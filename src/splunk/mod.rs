@@ -274,7 +274,7 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
     };
     line(
         "",
-        "make one run: only for Splunk, because it moves the position",
+        "make one run, for Splunk alone",
     );
     for command in commands {
         line(
@@ -287,7 +287,7 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
     line("--version", "tell the version");
     line("--help", "show this text");
     help.push_str(
-        "\nAll but --scheme and --version read the input's configuration on the standard input.\n",
+        "\nAll but --scheme, --version and --help read the input's configuration on the standard input.\n",
     );
     help
 }
