@@ -272,10 +272,7 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
         let call = format!("{kind} {arguments}");
         help.push_str(&format!("  {call:<44} {summary}\n"));
     };
-    line(
-        "",
-        "make one run, for Splunk alone",
-    );
+    line("", "make one run, for Splunk alone");
     for command in commands {
         line(
             &format!("{} {}", command.name, command.arguments),
