@@ -1,9 +1,8 @@
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read;
 use std::ops::Range;
-use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
-use std::process::{ChildStdout, ExitStatus};
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -14,11 +13,9 @@ use ds_monitor::docusign::client::{Client, Network, Patience};
 use ds_monitor::docusign::jwt_grant::{Identity, JwtGrant, PrivateKey, SCOPE_IMPERSONATION};
 use ds_monitor::docusign::monitor_api::{End, MonitorApi, Stream, StreamSettings};
 use ds_monitor::splunk::checkpoint::file_stem;
-use ds_monitor::splunk::event::{self, EventWriter};
-use ds_monitor::splunk::log::Log;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
-use tempfile::{NamedTempFile, TempDir, tempdir};
+use tempfile::{TempDir, tempdir};
 
 use crate::ds_monitor;
 use crate::properties::{Random, with_random};
@@ -178,36 +175,24 @@ impl Reading {
         true
     }
 
-    /// A number of the kernel's about the process.
-    fn proc(&self, name: &str) -> u64 {
-        let path = format!("/proc/{}/status", self.run.child.id());
-        let status = fs::read_to_string(path).unwrap();
-        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
-        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    /// Waits until there is something to read, and says how much.
+    fn unread(&mut self) -> u64 {
+        eventually("something to read", || {
+            let stdout = self.run.stdout.as_ref().unwrap();
+            Some(rustix::io::ioctl_fionread(stdout).unwrap()).filter(|unread| *unread > 0)
+        })
     }
 
-    fn pipe(&self) -> &ChildStdout {
-        self.run.stdout.as_ref().unwrap()
-    }
-
-    /// Waits until the process has looked after its reader a few times, so that it has done all that it would do:
-    /// it sleeps after every look.
-    #[track_caller]
-    fn let_it_look(&self) {
-        let looks = || self.proc("voluntary_ctxt_switches:");
-        let before = looks();
-        eventually("look at the reader", || {
-            (looks() > before + 8).then_some(())
-        });
-    }
-
-    /// Halts the process where it is.
-    #[track_caller]
-    fn halt(&self) {
+    /// Halts the process where it is, so that nothing happens any more.
+    fn stop(&self) {
         self.run.signal("STOP");
         let stat = format!("/proc/{}/stat", self.run.child.id());
-        let is_halted = || fs::read_to_string(&stat).unwrap().contains(") T ");
-        eventually("halt", || is_halted().then_some(()));
+        eventually("halt", || {
+            fs::read_to_string(&stat)
+                .unwrap()
+                .contains(") T ")
+                .then_some(())
+        });
     }
 
     /// Ends the run; what is left in the pipe is thrown away.
@@ -438,15 +423,6 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-/// Waits until there are so many bytes to read.
-#[track_caller]
-fn wait_for_unread(pipe: impl AsFd, bytes: usize) {
-    let unread = || rustix::io::ioctl_fionread(&pipe).unwrap();
-    eventually("bytes in the pipe", || {
-        (unread() >= bytes as u64).then_some(())
-    });
-}
-
 /// A reader's irregularity, and what makes a kill come at any moment; nothing is waited for.
 fn pass_time(random: &mut Random) {
     let most = *random.pick(&[1, 300, 3000]);
@@ -512,102 +488,49 @@ fn kills_lose_nothing_when_several_pages_are_in_the_pipe_at_once() {
     with_random(|random| everything_arrives(Ledger::new(short, 6_000, 110), Cut::Kill, random));
 }
 
-/// Has a run read up to record `end`, and so many bytes more or less; at this moment it is cut, and the next run is
-/// held beside the account. What the run has saved.
-#[track_caller]
-fn cut_at(
-    cut: Cut,
-    (records, page): (usize, usize),
-    (end, more): (usize, isize),
-    moment: impl FnOnce(&Ledger, &mut Reading),
-) -> (usize, usize) {
-    let mut ledger = Ledger::new(short, records, page);
+#[test]
+fn kills_at_the_edges_of_a_page_cost_what_the_checkpoint_says() {
+    let new = || Ledger::new(short, 2_000, 500);
+    let saved = |cursor, before| Saved {
+        cursor,
+        before,
+        open: true,
+    };
+    let cut_and_go_on = |mut ledger: Ledger, reading: Reading, expected: Saved| {
+        ledger.book(&reading.cut(Cut::Kill));
+        assert_eq!(ledger.saved, expected);
+        let rest = ledger.start().finish();
+        ledger.book(&rest);
+        assert_eq!(ledger.read, 2_000);
+    };
+
+    // Before any byte is read.
+    let mut ledger = new();
     let mut reading = ledger.start();
-    let size = if end == 0 {
-        0
-    } else {
-        ledger.tape.size(0..end)
-    };
-    reading.read_to(size.strict_add_signed(more));
-    moment(&ledger, &mut reading);
-    ledger.book(&reading.cut(cut));
-    let saved = ledger.saved;
-    assert!(saved.open);
-    let rest = ledger.start().finish();
-    ledger.book(&rest);
-    assert_eq!(ledger.read, records);
-    (saved.cursor, saved.before)
-}
+    reading.unread();
+    cut_and_go_on(ledger, reading, saved(0, 0));
 
-#[test]
-fn a_kill_before_anything_is_read_costs_nothing() {
-    let first_byte = |_: &Ledger, reading: &mut Reading| wait_for_unread(reading.pipe(), 1);
-    assert_eq!(cut_at(Cut::Kill, (2_000, 500), (0, 0), first_byte), (0, 0));
-    // All there is fits the pipe, so that nothing but its reading is left to be done.
-    let all = |ledger: &Ledger, reading: &mut Reading| {
-        wait_for_unread(reading.pipe(), ledger.tape.size(0..200));
-        reading.let_it_look();
-    };
-    assert_eq!(cut_at(Cut::Kill, (200, 100), (0, 0), all), (0, 0));
-}
-
-#[test]
-fn a_kill_after_the_first_byte_of_a_page_finds_the_page_before_saved() {
-    let saved = cut_at(Cut::Kill, (2_000, 500), (1_000, 1), |_, _| {});
-    assert_eq!(saved, (1_000, 500));
-}
-
-#[test]
-fn a_page_is_saved_after_its_last_byte_has_been_read_and_not_before() {
-    let before = cut_at(Cut::Kill, (2_000, 500), (1_000, -1), |_, reading| {
-        wait_for_unread(reading.pipe(), 1);
-        reading.let_it_look();
-        // Nothing happens any more when the last byte is read: the most that can come twice.
-        reading.halt();
-        assert_eq!(reading.read(1), 1);
-    });
-    assert_eq!(before, (500, 0));
-    let after = cut_at(Cut::Kill, (2_000, 500), (1_000, 0), |ledger, _| {
-        eventually("save", || (ledger.load().cursor == 1_000).then_some(()));
-    });
-    assert_eq!(after, (1_000, 500));
-}
-
-#[test]
-fn a_stop_saves_what_was_read_just_before() {
-    let saved = cut_at(Cut::Terminate, (200, 100), (0, 0), |ledger, reading| {
-        wait_for_unread(reading.pipe(), ledger.tape.size(0..200));
-        reading.halt();
-        reading.read_to(ledger.tape.size(0..100));
-        // It is delivered when the process goes on, before anything else.
-        reading.run.terminate();
-        reading.run.signal("CONT");
-    });
-    assert_eq!(saved, (100, 0));
-}
-
-#[test]
-fn a_refusal_after_a_cut_off_leaves_the_last_page_to_the_next_run() {
-    let mut ledger = Ledger::new(short, 2_000, 500);
+    // After the first byte of a page.
+    let mut ledger = new();
     let mut reading = ledger.start();
     reading.read_to(ledger.tape.size(0..1_000) + 1);
-    ledger.book(&reading.cut(Cut::Kill));
-    let next = ledger.docusign.stream_cursors().len() + 1;
-    ledger.docusign.fault(next, Reply::json(403, "{}"));
-    ledger.input.run(ds_monitor()).assert_exit(1);
-    let saved = ledger.load();
-    assert_eq!((saved.cursor, saved.open), (500, false));
+    cut_and_go_on(ledger, reading, saved(1_000, 500));
 
-    // One that comes after a page: that page is read and saved, and the run ends in good order.
-    ledger.docusign.fault(next + 2, Reply::json(403, "{}"));
-    let run = ledger.input.run(ds_monitor());
-    run.assert_exit(1);
-    assert_eq!(ledger.tape.whole(500, &run.stdout), 500);
-    ledger.saved = ledger.load();
-    assert_eq!((ledger.saved.cursor, ledger.saved.open), (1_000, false));
-    let rest = ledger.start().finish();
-    ledger.book(&rest);
-    assert_eq!(ledger.read, 2_000);
+    // After the last byte of a page, before it is saved: the most that can come twice.
+    let mut ledger = new();
+    let mut reading = ledger.start();
+    reading.read_to(ledger.tape.size(0..1_000) - 1);
+    reading.unread();
+    reading.stop();
+    assert_eq!(reading.read(1), 1);
+    cut_and_go_on(ledger, reading, saved(500, 0));
+
+    // After the last byte of a page, as soon as it is saved.
+    let mut ledger = new();
+    let mut reading = ledger.start();
+    reading.read_to(ledger.tape.size(0..1_000));
+    eventually("save", || (ledger.load().cursor == 1_000).then_some(()));
+    cut_and_go_on(ledger, reading, saved(1_000, 500));
 }
 
 #[test]
@@ -710,63 +633,39 @@ fn a_reader_that_does_not_read_holds_up_docusign_and_costs_no_memory() {
         let most = fit_the_pipe.max(1) + 2;
 
         let mut reading = ledger.start();
+        let id = reading.run.child.id();
         let asked = || ledger.docusign.stream_cursors().len();
+        let looks = || from_proc(id, "voluntary_ctxt_switches:");
+        // The process looks after its reader all the time, so every look was a chance to ask for more.
+        let look_again = || {
+            let before = looks();
+            eventually("look at the reader", || {
+                (looks() > before + 8).then_some(())
+            });
+        };
         eventually("request", || (asked() > fit_the_pipe.max(1)).then_some(()));
-        // Every look was a chance to ask for more.
-        reading.let_it_look();
-        let memory = reading.proc("VmRSS:");
-        reading.let_it_look();
+        look_again();
+        let memory = from_proc(id, "VmRSS:");
+        look_again();
         assert!(asked() <= most, "{} requests, {most} expected", asked());
         // The last of them may have come in between.
         let page_kib = body as u64 / 1024 + 1;
-        assert!(reading.proc("VmRSS:") < memory + page_kib + 200);
+        assert!(from_proc(id, "VmRSS:") < memory + page_kib + 200);
 
         // Nor does it grow while everything is read.
         reading.read_to(ledger.tape.size(0..11 * page) + 1);
-        assert!(reading.proc("VmHWM:") < memory + 4 * page_kib + 1000);
+        assert!(from_proc(id, "VmHWM:") < memory + 4 * page_kib + 1000);
         let ended = reading.finish();
         ledger.book(&ended);
         assert_eq!(ledger.read, 12 * page);
     }
 }
 
-#[test]
-fn a_reader_that_does_not_read_is_mentioned_once_a_minute() {
-    let log = NamedTempFile::new().unwrap();
-    let clock = Arc::<Pauses>::default();
-    let (mut reader, out) = std::io::pipe().unwrap();
-    let mut writer = EventWriter::new(
-        File::from(OwnedFd::from(out)),
-        Arc::default(),
-        Arc::clone(&clock) as _,
-        Log::new(Box::new(log.reopen().unwrap())),
-    )
-    .unwrap();
-    let mut lines_after = |seconds, writer: &mut EventWriter| {
-        clock.sleep(Duration::from_secs(seconds));
-        writer.check().unwrap();
-        let lines = fs::read_to_string(log.path()).unwrap();
-        lines.matches("action=wait_for_splunk").count()
-    };
-    // As long as nothing has been sent there is nothing to read.
-    assert_eq!(lines_after(600, &mut writer), 0);
-    let event = event::Event {
-        time: None,
-        sourcetype: None,
-        data: "{}",
-    };
-    writer.write(&event).unwrap();
-    writer.flush().unwrap();
-    wait_for_unread(&reader, HEAD.len() + 1);
-    assert_eq!(lines_after(59, &mut writer), 0);
-    assert_eq!(lines_after(1, &mut writer), 1);
-    assert_eq!(lines_after(59, &mut writer), 1);
-    assert_eq!(lines_after(1, &mut writer), 2);
-    // Whatever little is read, the minute begins again.
-    reader.read_exact(&mut [0]).unwrap();
-    assert_eq!(lines_after(59, &mut writer), 2);
-    assert_eq!(lines_after(59, &mut writer), 2);
-    assert_eq!(lines_after(1, &mut writer), 3);
+/// A number of the kernel's about a process.
+fn from_proc(id: u32, name: &str) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
 #[test]
@@ -836,21 +735,17 @@ fn step(ledger: &mut Ledger, reading: Option<Reading>, random: &mut Random) -> O
     None
 }
 
-/// A clock on which time passes only by pauses, which are kept in mind. The date is the machine's.
+/// The machine's clock, but a pause takes no time and is kept in mind.
 #[derive(Default)]
 struct Pauses {
     machine: SystemClock,
-    all: Mutex<Vec<Duration>>,
-    asked: Mutex<usize>,
+    taken: Mutex<Vec<Duration>>,
 }
 
 impl Pauses {
     /// The pauses since the last question.
     fn take(&self) -> Vec<Duration> {
-        let (all, mut asked) = (self.all.lock().unwrap(), self.asked.lock().unwrap());
-        let new = all[*asked..].to_vec();
-        *asked = all.len();
-        new
+        std::mem::take(&mut *self.taken.lock().unwrap())
     }
 }
 
@@ -860,11 +755,11 @@ impl Clock for Pauses {
     }
 
     fn elapsed(&self) -> Duration {
-        self.all.lock().unwrap().iter().sum()
+        self.machine.elapsed()
     }
 
     fn sleep(&self, duration: Duration) {
-        self.all.lock().unwrap().push(duration);
+        self.taken.lock().unwrap().push(duration);
     }
 }
 
