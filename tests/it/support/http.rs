@@ -346,6 +346,7 @@ pub struct Server {
 }
 
 struct Shared {
+    gate: Box<dyn Fn(&str) -> bool + Send + Sync>,
     handler: Box<dyn Fn(&Request) -> Reply + Send + Sync>,
     log: Mutex<Vec<Request>>,
     arrived: Condvar,
@@ -355,7 +356,17 @@ struct Shared {
 impl Server {
     /// Listens on a free port of loopback and answers every request through `handler`.
     pub fn start(handler: impl Fn(&Request) -> Reply + Send + Sync + 'static) -> Self {
+        Self::guarded(|_| true, handler)
+    }
+
+    /// [`Server::start`] with a `gate` that sees the first line of every request before anything is read. Where it
+    /// says no, the connection is reset, and the request was never there.
+    pub fn guarded(
+        gate: impl Fn(&str) -> bool + Send + Sync + 'static,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let shared = Arc::new(Shared {
+            gate: Box::new(gate),
             handler: Box::new(handler),
             log: Mutex::default(),
             arrived: Condvar::new(),
@@ -415,7 +426,16 @@ impl Drop for Server {
 impl Shared {
     fn serve(&self, mut stream: &TcpStream) -> io::Result<()> {
         stream.set_nodelay(true)?;
-        while let Some(request) = Request::receive(stream)? {
+        loop {
+            let mut first = [0; 256];
+            let seen = stream.peek(&mut first)?;
+            let first = String::from_utf8_lossy(&first[..seen]);
+            if seen == 0 || !(self.gate)(first.lines().next().unwrap_or_default()) {
+                break;
+            }
+            let Some(request) = Request::receive(stream)? else {
+                break;
+            };
             self.log.lock().unwrap().push(request.clone());
             self.arrived.notify_all();
             let reply = self.answer(&request);

@@ -1,6 +1,6 @@
-//! Scripted stand-ins for the two outside worlds, and a runner for the real binaries.
+//! Scripted stand-ins for the outside worlds, and a runner for the real binaries.
 //!
-//! [`docusign`] and [`splunkd`] answer on loopback through the small server of [`http`], which can also fail in
+//! [`docusign`], [`splunkd`] and [`hec`] answer on loopback through the small server of [`http`], which can also fail in
 //! the ways a network does; [`tls`] and [`proxy`] can stand in between. [`input`] starts a binary the way splunkd
 //! does and reads back what it wrote. The integration tests, the demo in `examples/` and the benchmarks share these
 //! files, so that all three tell the same story about Docusign and Splunk.
@@ -16,6 +16,7 @@
 )]
 
 pub mod docusign;
+pub mod hec;
 pub mod http;
 pub mod input;
 pub mod proxy;
