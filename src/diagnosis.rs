@@ -15,11 +15,12 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 use crate::clock::{Clock, Timestamp};
 use crate::docusign::BaseUrl;
-use crate::docusign::client::{ApiError, Client, Patience};
+use crate::docusign::client::{ApiError, Client};
 use crate::docusign::directory_api::{DirectoryApi, Part};
 use crate::docusign::jwt_grant::{CONSENT_REQUIRED, JwtGrant, PrivateKey};
 use crate::docusign::monitor_api::{MonitorApi, StreamSettings};
 use crate::position::{Position, State};
+use crate::retry::Patience;
 use crate::settings::{self, DS_MONITOR, Settings, StartFrom};
 use crate::splunk::checkpoint::{CheckpointStore, Loaded};
 use crate::splunk::credentials;

@@ -17,9 +17,10 @@
 //! | [`position`] | `settings` and below | where an input stands in the stream, and where its next run begins |
 //! | [`troubles`] | `splunk`, `docusign` and below | Docusign's errors as lines of Splunk's log |
 //! | [`settings`] | `splunk`, `docusign` and below | the declaration of every argument; text becomes checked settings |
-//! | [`splunk`] | the four below | the modular input protocol: scheme, configuration, events, log, checkpoint |
-//! | [`docusign`] | the four below | JWT Grant and the Monitor API: hosts, tokens, pages, retries |
-//! | [`clock`], [`durable`], [`http`], [`secret`] | nothing here | time, files that survive a crash, bounded answers, texts that are not shown |
+//! | [`splunk`] | the five below | the modular input protocol: scheme, configuration, events, log, checkpoint |
+//! | [`docusign`] | the five below | JWT Grant and the Monitor API: hosts, tokens, pages, retries |
+//! | [`http`] | the four below | ways to a server, bounded answers, words for a network that fails |
+//! | [`clock`], [`durable`], [`retry`], [`secret`] | nothing here | time, files that survive a crash, waits between attempts, texts that are not shown |
 //!
 //! `splunk` and `docusign` never use each other; a test holds the table to that.
 //!
@@ -35,6 +36,7 @@ pub mod http;
 pub mod lookups;
 pub mod monitor;
 pub mod position;
+pub mod retry;
 pub mod secret;
 pub mod settings;
 pub mod splunk;

@@ -9,11 +9,12 @@ use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
 use reqwest::{Certificate, Url};
 
-use crate::docusign::client::{Network, Patience, ProxySettings};
 use crate::docusign::jwt_grant::{Identity, PrivateKey, SCOPE_IMPERSONATION};
 use crate::docusign::monitor_api::{MAX_LIMIT, StreamSettings};
 use crate::docusign::{BaseUrl, Environment, Generation, is_guid};
 use crate::durable;
+use crate::http::{Network, ProxySettings};
+use crate::retry::Patience;
 use crate::secret::Secret;
 use crate::splunk::input_definition::{MASK, Stanza};
 use crate::splunk::scheme::{Argument, DataType, Field, Scheme};
@@ -469,6 +470,7 @@ impl Settings {
             .is_some_and(|proxy| proxy.url.scheme() == "https");
         let network = Network {
             environment_proxy: !bases.iter().all(|url| url.is_loopback()),
+            no_proxy: false,
             tls: tls_proxy || bases.iter().any(|url| url.is_https()),
             proxy,
             ca_certificates: ca_certificates(stanza)?,

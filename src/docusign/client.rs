@@ -7,57 +7,25 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::blocking::RequestBuilder;
-use reqwest::header::{DATE, HeaderMap, HeaderValue};
-use reqwest::{Certificate, Method, Proxy, Url};
+use reqwest::header::{DATE, HeaderMap};
+use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use super::retry::{Schedule, Verdict, asked_wait};
 use crate::clock::Clock;
-use crate::http::{NetworkProblem, ProblemKind, read_body};
-use crate::secret::Secret;
-
-pub use super::retry::Patience;
+use crate::http::{Network, NetworkProblem, read_body, send};
+use crate::retry::{Patience, Schedule, asked_wait};
 
 /// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
 const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
-
-/// The answer of a proxy, not of Docusign.
-const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
 
 /// The longest error text of a server that is passed on.
 const MAX_DESCRIPTION_CHARS: usize = 300;
 
 /// A clock that is further from the server's than this is worth a word.
 const TOLERATED_SKEW: TimeDelta = TimeDelta::seconds(60);
-
-/// How the client gets to Docusign.
-#[derive(Clone, Debug)]
-pub struct Network {
-    /// The proxy for every call; without one the environment's `HTTPS_PROXY` and `NO_PROXY` apply.
-    pub proxy: Option<ProxySettings>,
-    /// Certificates that are trusted beside the system's.
-    pub ca_certificates: Vec<Certificate>,
-    /// Whether the proxy of the environment applies where none is given.
-    pub environment_proxy: bool,
-    /// Whether any connection is encrypted: otherwise the system's trust roots need not be read.
-    pub tls: bool,
-    /// How long to wait and how often to try.
-    pub patience: Patience,
-}
-
-/// A proxy and the credentials for it.
-#[derive(Clone, Debug)]
-pub struct ProxySettings {
-    /// `http(s)://host:port`.
-    pub url: Url,
-    /// User name and password, if the proxy wants them.
-    pub credentials: Option<(String, Secret)>,
-}
 
 /// Tells that a call will be made again.
 #[derive(Debug)]
@@ -86,6 +54,36 @@ pub struct Client {
     patience: Patience,
     clock: Arc<dyn Clock>,
     on_retry: OnRetry,
+}
+
+/// What an answer's status asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    /// The body is what was asked for.
+    Done,
+    /// The same call may succeed later.
+    Retry,
+    /// The token is not accepted (any more).
+    NewToken,
+    /// Only a change of configuration helps.
+    Permanent,
+}
+
+impl Verdict {
+    /// The one table. `code` is the `errorCode` or `error` of the body: Docusign's rate limits were answered with
+    /// 400 before they became 429, and the old answer is still met.
+    fn of(status: u16, code: Option<&str>) -> Self {
+        match status {
+            200 => Self::Done,
+            400 if code.is_some_and(|code| code.ends_with("_APIINVOCATION_LIMIT_EXCEEDED")) => {
+                Self::Retry
+            }
+            401 => Self::NewToken,
+            // 444 is Docusign's traffic management.
+            408 | 429 | 444 | 500.. => Self::Retry,
+            _ => Self::Permanent,
+        }
+    }
 }
 
 /// An answer with a whole body.
@@ -213,39 +211,8 @@ impl Client {
     /// The proxy or the certificates cannot be used.
     pub fn new(network: Network, clock: Arc<dyn Clock>, on_retry: OnRetry) -> Result<Self> {
         let patience = network.patience;
-        let mut builder = reqwest::blocking::Client::builder()
-            .user_agent(concat!("ds_monitor/", env!("CARGO_PKG_VERSION")))
-            // A redirect could carry the token to another host.
-            .redirect(reqwest::redirect::Policy::none())
-            .connect_timeout(patience.connect)
-            // For the blocking client this bounds each wait for the answer's next bytes, not the whole call.
-            .timeout(patience.progress);
-        let through = network
-            .proxy
-            .as_ref()
-            .map(|proxy| proxy.url.as_str().trim_end_matches('/').to_owned());
-        if let Some(proxy) = network.proxy {
-            let mut through = Proxy::all(proxy.url).context("proxy_url cannot be used")?;
-            if let Some((user, password)) = proxy.credentials {
-                // The library's own basic_auth takes the way through a URL, which changes special characters.
-                let credentials = STANDARD.encode(format!("{user}:{}", password.expose()));
-                let mut header = HeaderValue::try_from(format!("Basic {credentials}"))
-                    .context("the proxy credentials cannot be used")?;
-                header.set_sensitive(true);
-                through = through.custom_http_auth(header);
-            }
-            builder = builder.proxy(through);
-        } else if !network.environment_proxy {
-            builder = builder.no_proxy();
-        }
-        builder = if network.tls {
-            builder.tls_certs_merge(network.ca_certificates)
-        } else {
-            builder.tls_certs_only([])
-        };
-        let http = builder.build().context(
-            "could not set up TLS: are the system's certificates (ca-certificates) installed?",
-        )?;
+        let through = network.through();
+        let http = network.client(|builder| builder)?;
         Ok(Self {
             http,
             through,
@@ -290,9 +257,14 @@ impl Client {
             attempt += 1;
             let (error, asked) = match self.once(request(), std::mem::take(&mut buffer)) {
                 Err(problem) if problem.kind.is_permanent() => {
-                    return Err(CallError::Unreachable(self.describe(&problem)));
+                    return Err(CallError::Unreachable(
+                        problem.describe(self.through.as_deref()),
+                    ));
                 }
-                Err(problem) => (CallError::Unreachable(self.describe(&problem)), None),
+                Err(problem) => (
+                    CallError::Unreachable(problem.describe(self.through.as_deref())),
+                    None,
+                ),
                 Ok(answer) => {
                     let now = self.clock.now();
                     let body = ErrorBody::of(&answer);
@@ -330,32 +302,9 @@ impl Client {
         }
     }
 
-    /// Who is not reached which way, why, and what to do: the end of a sentence that begins with the host.
-    fn describe(&self, problem: &NetworkProblem) -> String {
-        let way = match &self.through {
-            Some(proxy) => format!(" through the proxy {proxy}"),
-            None => String::new(),
-        };
-        let remedy = match problem.kind {
-            ProblemKind::Name => "Check name resolution on this machine, or set proxy_url",
-            ProblemKind::Certificate => {
-                "Set ca_file to the certificate of the CA that signed it, for example that of a proxy that inspects TLS"
-            }
-            ProblemKind::NotTls => "Should the address, or that of the proxy, begin with http://?",
-            ProblemKind::ProxyCredentials => "Check proxy_user and proxy_password",
-            ProblemKind::Tunnel => "Check that the proxy allows connections to it",
-            ProblemKind::TooLong => "Set a lower limit, so that pages are smaller",
-            ProblemKind::Connection => "Check the firewall and proxy_url",
-        };
-        format!("cannot be reached{way}: {}. {remedy}", problem.text)
-    }
-
     fn once(&self, request: RequestBuilder, buffer: Vec<u8>) -> Result<Answer, NetworkProblem> {
-        let response = request.send().map_err(|error| NetworkProblem::of(&error))?;
+        let response = send(request)?;
         let status = response.status().as_u16();
-        if status == PROXY_AUTHENTICATION_REQUIRED {
-            return Err(NetworkProblem::proxy_credentials());
-        }
         let headers = response.headers().clone();
         let body = read_body(response, MAX_BODY_BYTES, buffer)?;
         Ok(Answer {
@@ -441,5 +390,38 @@ impl ErrorBody {
             .as_deref()
             .or(self.message.as_deref())
             .or(sentence)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Verdict;
+
+    #[test]
+    fn the_status_decides_and_for_400_the_code() {
+        let limit = Some("HOURLY_APIINVOCATION_LIMIT_EXCEEDED");
+        let burst = Some("BURST_APIINVOCATION_LIMIT_EXCEEDED");
+        for (status, code, expected) in [
+            (200, None, Verdict::Done),
+            (204, None, Verdict::Permanent),
+            (301, None, Verdict::Permanent),
+            (400, None, Verdict::Permanent),
+            (400, Some("consent_required"), Verdict::Permanent),
+            (400, limit, Verdict::Retry),
+            (400, burst, Verdict::Retry),
+            (401, None, Verdict::NewToken),
+            (403, None, Verdict::Permanent),
+            (403, limit, Verdict::Permanent),
+            (404, None, Verdict::Permanent),
+            (408, None, Verdict::Retry),
+            (429, None, Verdict::Retry),
+            (429, limit, Verdict::Retry),
+            (444, None, Verdict::Retry),
+            (500, None, Verdict::Retry),
+            (503, None, Verdict::Retry),
+            (599, None, Verdict::Retry),
+        ] {
+            assert_eq!(Verdict::of(status, code), expected, "{status} {code:?}");
+        }
     }
 }

@@ -6,7 +6,6 @@ pub mod client;
 pub mod directory_api;
 pub mod jwt_grant;
 pub mod monitor_api;
-mod retry;
 
 use std::fmt;
 

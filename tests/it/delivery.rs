@@ -9,9 +9,11 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ds_monitor::clock::{Clock, SystemClock};
 use ds_monitor::docusign::BaseUrl;
-use ds_monitor::docusign::client::{Client, Network, Patience};
+use ds_monitor::docusign::client::Client;
 use ds_monitor::docusign::jwt_grant::{Identity, JwtGrant, PrivateKey, SCOPE_IMPERSONATION};
 use ds_monitor::docusign::monitor_api::{End, MonitorApi, Stream, StreamSettings};
+use ds_monitor::http::Network;
+use ds_monitor::retry::Patience;
 use ds_monitor::splunk::checkpoint::file_stem;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;
@@ -769,6 +771,7 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
         proxy: None,
         ca_certificates: vec![],
         environment_proxy: false,
+        no_proxy: false,
         tls: false,
         patience,
     };

@@ -1,4 +1,4 @@
-//! Whether and when a call is made again: one table for the answer, one schedule for the waiting.
+//! When a call is made again, and how often: one schedule for the waiting, towards Docusign and Splunk alike.
 //!
 //! The schedule's jitter comes from the `backoff` crate, which is named here and nowhere else. Its own retry
 //! loop is not used: it lets a server's `Retry-After` overrule the time limit, and sleeps where no test can see.
@@ -9,36 +9,6 @@ use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
-
-/// What an answer's status asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
-    /// The body is what was asked for.
-    Done,
-    /// The same call may succeed later.
-    Retry,
-    /// The token is not accepted (any more).
-    NewToken,
-    /// Only a change of configuration helps.
-    Permanent,
-}
-
-impl Verdict {
-    /// The one table. `code` is the `errorCode` or `error` of the body: Docusign's rate limits were answered with
-    /// 400 before they became 429, and the old answer is still met.
-    pub(super) fn of(status: u16, code: Option<&str>) -> Self {
-        match status {
-            200 => Self::Done,
-            400 if code.is_some_and(|code| code.ends_with("_APIINVOCATION_LIMIT_EXCEEDED")) => {
-                Self::Retry
-            }
-            401 => Self::NewToken,
-            // 444 is Docusign's traffic management.
-            408 | 429 | 444 | 500.. => Self::Retry,
-            _ => Self::Permanent,
-        }
-    }
-}
 
 /// How much patience a caller has.
 #[derive(Clone, Copy, Debug)]
@@ -79,14 +49,14 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The waits between the attempts of one call.
-pub(super) struct Schedule {
+pub(crate) struct Schedule {
     backoff: ExponentialBackoff,
     attempts_left: u32,
     waiting_left: Duration,
 }
 
 impl Schedule {
-    pub(super) fn new(patience: Patience) -> Self {
+    pub(crate) fn new(patience: Patience) -> Self {
         Self {
             backoff: ExponentialBackoff {
                 initial_interval: FIRST_WAIT,
@@ -103,7 +73,7 @@ impl Schedule {
     }
 
     /// The wait before the next attempt, or `None` when patience is at its end. `asked` is the server's wish.
-    pub(super) fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
+    pub(crate) fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
         self.attempts_left = self.attempts_left.checked_sub(1)?;
         let own = self.backoff.next_backoff()?;
         let wait = asked.unwrap_or(own).min(LONGEST_WAIT);
@@ -114,7 +84,7 @@ impl Schedule {
 
 /// How long the server asks us to wait: `Retry-After` (seconds or an HTTP date), else `X-RateLimit-Reset` (Unix
 /// seconds).
-pub(super) fn asked_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
+pub(crate) fn asked_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
     let until = |moment: DateTime<Utc>| (moment - now).to_std().unwrap_or_default();
     if let Some(after) = text(RETRY_AFTER.as_str()) {
@@ -136,35 +106,7 @@ mod tests {
     use chrono::DateTime;
     use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{LONGEST_WAIT, Patience, Schedule, Verdict, asked_wait};
-
-    #[test]
-    fn the_status_decides_and_for_400_the_code() {
-        let limit = Some("HOURLY_APIINVOCATION_LIMIT_EXCEEDED");
-        let burst = Some("BURST_APIINVOCATION_LIMIT_EXCEEDED");
-        for (status, code, expected) in [
-            (200, None, Verdict::Done),
-            (204, None, Verdict::Permanent),
-            (301, None, Verdict::Permanent),
-            (400, None, Verdict::Permanent),
-            (400, Some("consent_required"), Verdict::Permanent),
-            (400, limit, Verdict::Retry),
-            (400, burst, Verdict::Retry),
-            (401, None, Verdict::NewToken),
-            (403, None, Verdict::Permanent),
-            (403, limit, Verdict::Permanent),
-            (404, None, Verdict::Permanent),
-            (408, None, Verdict::Retry),
-            (429, None, Verdict::Retry),
-            (429, limit, Verdict::Retry),
-            (444, None, Verdict::Retry),
-            (500, None, Verdict::Retry),
-            (503, None, Verdict::Retry),
-            (599, None, Verdict::Retry),
-        ] {
-            assert_eq!(Verdict::of(status, code), expected, "{status} {code:?}");
-        }
-    }
+    use super::{LONGEST_WAIT, Patience, Schedule, asked_wait};
 
     fn asked(name: &'static str, value: &'static str) -> Option<u64> {
         let now = DateTime::from_timestamp(1_600_000_000, 0).unwrap();
