@@ -34,7 +34,7 @@ const HEAD: &[u8] = b"<stream>\n";
 const TAIL: &[u8] = b"</stream>\n";
 
 /// A record of about 150 bytes and its time.
-fn short(n: usize) -> (String, String) {
+pub(crate) fn short(n: usize) -> (String, String) {
     let digits = format!("{:07}", n % 10_000_000);
     let record = format!(
         r#"{{"timestamp":"2026-01-05T08:00:00.{digits}Z","eventId":"e-{n:09}","object":"Envelope","action":"Sent","source":"Web","userId":"u-{:06}","n":{n}}}"#,
@@ -44,7 +44,7 @@ fn short(n: usize) -> (String, String) {
 }
 
 /// A record of about 1 kB and its time.
-fn long(n: usize) -> (String, String) {
+pub(crate) fn long(n: usize) -> (String, String) {
     (sample_record(n), sample_timestamp(n))
 }
 
@@ -400,7 +400,7 @@ impl Ledger {
 }
 
 /// The number of the record before which a cursor stands; a date stands before all.
-fn position(cursor: &Value) -> usize {
+pub(crate) fn position(cursor: &Value) -> usize {
     let cursor = cursor.as_str().unwrap();
     let number = cursor.rsplit_once('_').map(|(_, number)| number);
     number.map_or(0, |number| number.parse().unwrap())
@@ -414,7 +414,7 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
 
 /// Looks until there is what is waited for.
 #[track_caller]
-fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let clock = SystemClock::new();
     loop {
         if let Some(found) = look() {
@@ -426,7 +426,7 @@ fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
 }
 
 /// A reader's irregularity, and what makes a kill come at any moment; nothing is waited for.
-fn pass_time(random: &mut Random) {
+pub(crate) fn pass_time(random: &mut Random) {
     let most = *random.pick(&[1, 300, 3000]);
     SystemClock::new().sleep(Duration::from_micros(random.below(most) as u64));
 }

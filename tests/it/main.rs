@@ -39,6 +39,12 @@ mod resuming;
 /// Nothing is lost: kills, stops, blocked readers, and an account of it all.
 mod delivery;
 
+/// The way to an HTTP Event Collector: batches, acknowledgements, and all that goes wrong there.
+mod hec;
+
+/// `run --conf`: a run without splunkd.
+mod standalone;
+
 /// What must hold for any input: thousands of random ones.
 mod properties;
 

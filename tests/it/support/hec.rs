@@ -382,9 +382,8 @@ impl Shared {
         let target = line.split(' ').nth(1).unwrap_or_default();
         let (path, _) = target.split_once('?').unwrap_or((target, ""));
         let mut script = self.script.lock().unwrap();
-        let hangs_up = |faults: &HashMap<usize, Fault>, nth| {
-            matches!(faults.get(&nth), Some(Fault::HangUp))
-        };
+        let hangs_up =
+            |faults: &HashMap<usize, Fault>, nth| matches!(faults.get(&nth), Some(Fault::HangUp));
         let refused = match Door::of(path) {
             Some(Door::Event) if hangs_up(&script.event_faults, script.posts + 1) => {
                 script.posts += 1;
@@ -402,7 +401,10 @@ impl Shared {
 
     fn answer(&self, request: &Request) -> Reply {
         let Some(door) = Door::of(&request.path) else {
-            return Reply::json(404, json!({"text": "The requested URL was not found on this server.", "code": 404}));
+            return Reply::json(
+                404,
+                json!({"text": "The requested URL was not found on this server.", "code": 404}),
+            );
         };
         if door == Door::Health {
             return Reply::json(200, json!({"text": "HEC is healthy", "code": 17}));

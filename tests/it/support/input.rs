@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 use super::docusign::{self, Docusign};
+use super::hec::{self, Hec};
 use super::splunkd::{SESSION_KEY, Splunkd};
 
 /// How long a run may take before it counts as hung.
@@ -62,6 +63,12 @@ impl Input {
             .param("monitor_url", docusign.url())
             .param("admin_url", docusign.url() + "/management")
             .param("start_from", "earliest")
+    }
+
+    /// Delivers to the stand-in event collector.
+    pub fn to_hec(self, hec: &Hec) -> Self {
+        self.param("hec_url", hec.url())
+            .param("hec_token", hec::TOKEN)
     }
 
     /// The key in the field for it, in the place of the file.
@@ -213,6 +220,14 @@ impl Input {
                 let _ = writeln!(xml, "      <param name=\"{key}\">{value}</param>");
                 xml
             })
+    }
+
+    /// The stanza as it stands in a conf file.
+    pub fn conf(&self) -> String {
+        let head = format!("[{}://{}]\n", self.kind, self.name);
+        self.params.iter().fold(head, |conf, (key, value)| {
+            conf + key + " = " + &value.replace('\n', "\\\n") + "\n"
+        })
     }
 
     /// Starts a run.
