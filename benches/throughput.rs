@@ -2,8 +2,10 @@
 //!
 //! `cargo bench` serves the same pages on loopback to `ds_monitor`, to `benches/peer.py` (the recipe of Docusign's
 //! article on Splunk's Python SDK) and to `curl`, which only fetches them, in turns, and prints the best run of each
-//! side by side: wall time, CPU time, peak memory, events a second. Then it shows that memory does not grow with the
-//! number of pages, and that latency is all that is waited for. `PYTHON` names a Python that has the peer's modules.
+//! side by side: wall time, CPU time, peak memory, events a second. `to HEC` and `to HEC, ack` deliver the same records
+//! to an event collector that does nothing but count them, without and with acknowledgements. Then it shows that memory
+//! does not grow with the number of pages, and that latency is all that is waited for. `PYTHON` names a Python that has
+//! the peer's modules.
 
 #![expect(
     clippy::print_stdout,
@@ -26,6 +28,7 @@ use wait4::Wait4;
 mod support;
 
 use support::docusign::{Docusign, cursor_at, sample_records};
+use support::hec::Hec;
 use support::input::Input;
 
 const RECORDS: usize = 60_000;
@@ -40,13 +43,15 @@ fn main() {
     println!("{RECORDS} records in pages of {PAGE}, best of {ROUNDS} runs in turns\n");
     let mut contenders = vec![
         Contender::new("ds_monitor", |folder| ds_monitor(&docusign, folder)),
+        Contender::new("to HEC", |folder| to_hec(&docusign, folder, false)),
+        Contender::new("to HEC, ack", |folder| to_hec(&docusign, folder, true)),
         Contender::new("curl", |_| curl(&docusign)),
     ];
     match python() {
         Some(python) => {
             let docusign = &docusign;
             contenders.insert(
-                1,
+                3,
                 Contender::new("peer.py", move |folder| peer(&python, docusign, folder)),
             );
         }
@@ -91,10 +96,11 @@ fn main() {
     println!("\n--scheme\n  {:.1} ms", best.unwrap().as_secs_f64() * 1e3);
 }
 
-/// A command and what goes to its standard input.
+/// A command, what goes to its standard input, and where its events go if that is not the standard output.
 struct Job {
     command: Command,
     stdin: String,
+    hec: Option<Hec>,
 }
 
 impl Job {
@@ -104,23 +110,34 @@ impl Job {
         Self {
             command: copy,
             stdin: stdin.to_owned(),
+            hec: None,
         }
     }
 }
 
-fn input(docusign: &Docusign, folder: &Path) -> String {
+fn input(docusign: &Docusign, folder: &Path) -> Input {
     let input = Input::for_docusign("bench", docusign, folder);
-    input.param("limit", PAGE.to_string()).input_xml()
+    input.param("limit", PAGE.to_string())
 }
 
 fn ds_monitor(docusign: &Docusign, folder: &Path) -> Job {
-    let stdin = input(docusign, folder);
+    let stdin = input(docusign, folder).input_xml();
     Job::of(&mut Command::new(env!("CARGO_BIN_EXE_ds_monitor")), &stdin)
+}
+
+fn to_hec(docusign: &Docusign, folder: &Path, acknowledges: bool) -> Job {
+    let hec = Hec::new().acknowledge(acknowledges).only_count();
+    let stdin = input(docusign, folder).delivers_to(&hec).input_xml();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_ds_monitor"));
+    Job {
+        hec: Some(hec),
+        ..Job::of(&mut command, &stdin)
+    }
 }
 
 fn peer(python: &str, docusign: &Docusign, folder: &Path) -> Job {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/peer.py");
-    let stdin = input(docusign, folder);
+    let stdin = input(docusign, folder).input_xml();
     Job::of(Command::new(python).arg(script), &stdin)
 }
 
@@ -232,12 +249,13 @@ impl<'a> Contender<'a> {
 
     fn run(&mut self) {
         let folder = TempDir::new().unwrap();
-        let run = measure(&mut (self.job)(folder.path()));
-        assert!(
-            run.stdout_bytes > RECORDS * 500,
-            "{} delivered too little",
-            self.name
-        );
+        let mut job = (self.job)(folder.path());
+        let run = measure(&mut job);
+        let is_all = match job.hec {
+            Some(hec) => hec.count() == RECORDS,
+            None => run.stdout_bytes > RECORDS * 500,
+        };
+        assert!(is_all, "{} delivered too little", self.name);
         // Each figure's best, so that what else the machine did counts least.
         self.best = Some(match self.best {
             None => run,

@@ -53,7 +53,7 @@ impl Scene {
         docusign.records(records.iter().map(|(record, _)| record));
         let (hec, folder) = (Hec::new(), tempdir().unwrap());
         Self {
-            input: Input::for_docusign("prod", &docusign, folder.path()).to_hec(&hec),
+            input: Input::for_docusign("prod", &docusign, folder.path()).delivers_to(&hec),
             docusign,
             hec,
             folder,
@@ -567,7 +567,7 @@ fn the_name_of_an_input_may_need_quoting() {
     let scene = Scene::new(short, 3, 100);
     let name = "a \"b\" \\ ü/<c>";
     let run = Input::for_docusign(name, &scene.docusign, scene.folder.path())
-        .to_hec(&scene.hec)
+        .delivers_to(&scene.hec)
         .run(ds_monitor());
     in_order(run).assert_exit(0);
     let taken = scene.hec.taken();

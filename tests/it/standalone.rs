@@ -270,7 +270,11 @@ fn a_second_process_for_the_same_input_leaves_it_the_work() {
 fn the_collector_gets_the_records_where_the_stanza_names_one() {
     let scene = Scene::new();
     let hec = Hec::new().acknowledge(true);
-    let input = scene.input.clone().to_hec(&hec).param("index", "security");
+    let input = scene
+        .input
+        .clone()
+        .delivers_to(&hec)
+        .param("index", "security");
     scene.write(&input.param("host", "here").conf());
     let run = scene.run();
     assert_eq!(run.assert_exit(0).stdout, b"");
@@ -639,7 +643,7 @@ fn a_mask_without_the_secret_in_the_environment_says_where_it_is_expected() {
             scene
                 .input
                 .clone()
-                .to_hec(&hec)
+                .delivers_to(&hec)
                 .param("hec_token", "******"),
             "DS_MONITOR_HEC_TOKEN",
         ),

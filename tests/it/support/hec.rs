@@ -636,10 +636,10 @@ impl Script {
         if event == "\"\"" {
             return Some((13, true));
         }
-        if let (Some(index), Some(indexes)) = (&sent.index, &self.indexes) {
-            if !indexes.contains(index) {
-                return Some((7, true));
-            }
+        if let (Some(index), Some(indexes)) = (&sent.index, &self.indexes)
+            && !indexes.contains(index)
+        {
+            return Some((7, true));
         }
         let mut poisons = self.poisons.iter();
         let poison = poisons.find(|poison| event.contains(&poison.mark))?;

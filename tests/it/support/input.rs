@@ -66,7 +66,7 @@ impl Input {
     }
 
     /// Delivers to the stand-in event collector.
-    pub fn to_hec(self, hec: &Hec) -> Self {
+    pub fn delivers_to(self, hec: &Hec) -> Self {
         self.param("hec_url", hec.url())
             .param("hec_token", hec::TOKEN)
     }
