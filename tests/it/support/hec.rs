@@ -107,7 +107,7 @@ pub struct Batch {
 struct Script {
     acknowledges: bool,
     polls_before_ack: usize,
-    withholds: bool,
+    withheld_from: Option<usize>,
     only_counts: bool,
     /// None is one indexer without a balancer.
     balancer: Option<Balancer>,
@@ -204,9 +204,9 @@ impl Hec {
         self.with(|script| script.polls_before_ack = polls)
     }
 
-    /// Acknowledges nothing as long as it is set, and all of it afterwards.
-    pub fn withhold_acks(&self, withholds: bool) -> Self {
-        self.with(|script| script.withholds = withholds)
+    /// Acknowledges no batch from number `from` in [`Hec::batches`] on, until `None` lifts it.
+    pub fn withhold_acks(&self, from: impl Into<Option<usize>>) -> Self {
+        self.with(|script| script.withheld_from = from.into())
     }
 
     /// So many indexers behind one address, each with channels of its own. A `sticky` balancer keeps a client, which
@@ -683,10 +683,12 @@ impl Script {
         let channel = self.indexers[indexer].get_mut(channel.ok_or(10_u64)?);
         let channel = channel.ok_or(11_u64)?;
         let mut acks = Map::new();
+        let withheld_from = self.withheld_from.unwrap_or(usize::MAX);
         for &id in &question.acks {
             let is_safe = match channel.pending.get_mut(&id) {
-                Some(pending) if self.withholds || pending.polls_left > 0 => {
-                    pending.polls_left = pending.polls_left.saturating_sub(1);
+                Some(pending) if pending.batch >= withheld_from => false,
+                Some(pending) if pending.polls_left > 0 => {
+                    pending.polls_left -= 1;
                     false
                 }
                 Some(pending) => {
