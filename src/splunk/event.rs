@@ -579,6 +579,7 @@ mod tests {
         pipe.reader.read_exact(&mut read[end - 1..]).unwrap();
         assert_eq!(pipe.writer.taken(), end as u64);
         pipe.writer.finish().unwrap();
+        drop(pipe.writer);
         let mut rest = String::new();
         pipe.reader.read_to_string(&mut rest).unwrap();
         assert_eq!(

@@ -683,6 +683,7 @@ fn every_json_text_comes_through_the_pipe_as_promised() {
             texts.push((text, time));
         }
         writer.finish().unwrap();
+        drop(writer);
         let (events, tail) = reader.join().unwrap();
         assert_eq!(tail, "");
         assert_eq!(events.len(), texts.len());
