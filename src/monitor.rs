@@ -1,10 +1,10 @@
 //! The `ds_monitor` input: the path from Docusign's pages to Splunk's events, and the promise that nothing on it is
 //! lost.
 //!
-//! `drain` is that path. A cursor is saved only when every byte of its page has been read from the pipe; a run
-//! that was cut off starts again before the last page that held records, because what splunkd had read but not
-//! indexed can be lost too. At any moment at most one page, or one pipe full of small pages, is sent and not saved,
-//! so that a cut-off costs at most two pages of duplicates.
+//! `drain` is that path. A cursor is saved only when every byte of its page has been taken: read from the pipe, or
+//! confirmed by an event collector. A run that was cut off starts again before the last page that held records,
+//! because what splunkd had read but not indexed can be lost too. At any moment at most one page, or one pipe or batch
+//! full of small pages, is sent and not saved, so that a cut-off costs at most two pages of duplicates.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
