@@ -46,7 +46,7 @@ const ACKNOWLEDGE_LIMIT: Duration = Duration::from_secs(300);
 
 /// First and longest pause between two questions for acknowledgements.
 const ACKNOWLEDGE_PAUSES: (Duration, Duration) =
-    (Duration::from_millis(100), Duration::from_secs(10));
+    (Duration::from_millis(25), Duration::from_secs(10));
 
 /// How long a batch that comes in between such questions may have to wait.
 const TICK: Duration = Duration::from_millis(10);
