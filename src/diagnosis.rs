@@ -25,6 +25,7 @@ use crate::settings::{self, DS_MONITOR, Settings, StartFrom};
 use crate::splunk::checkpoint::{CheckpointStore, Loaded};
 use crate::splunk::credentials;
 use crate::splunk::event;
+use crate::splunk::hec::{self, HecError, HecSettings};
 use crate::splunk::input_definition::{InputDefinition, MASK, Stanza};
 use crate::splunk::log::{Fields, sentence};
 use crate::splunk::rest::{Entry, Rest};
@@ -70,7 +71,7 @@ pub fn validate(mut definition: InputDefinition, session: &Session) -> Result<()
         Some(_) => StartFrom::SevenDaysAgo.cursor(now),
         None => settings.start_from.cursor(now),
     };
-    match ask_for_one_record(settings, key, cursor, &session.clock) {
+    match test_connections(settings, key, cursor, &session.clock) {
         Ok(()) => Ok(()),
         Err(Untested { problem, definite }) if key_is_known && !definite => {
             warn_untested(session, &definition.stanza, &problem);
@@ -94,8 +95,8 @@ struct Untested {
     definite: bool,
 }
 
-/// Gets a token and asks Monitor for one record, within [`VALIDATION_LIMIT`].
-fn ask_for_one_record(
+/// Gets a token, asks Monitor for one record and an event collector for nothing, within [`VALIDATION_LIMIT`].
+fn test_connections(
     settings: Settings,
     key: PrivateKey,
     cursor: String,
@@ -117,8 +118,15 @@ fn ask_for_one_record(
                         definite: error.definite,
                         problem: error.sentence,
                     })
+            })
+            .and_then(|_| match settings.hec {
+                Some(hec) => probe(hec).map_err(|error| Untested {
+                    definite: error.definite,
+                    problem: error.sentence,
+                }),
+                None => Ok(()),
             });
-        let _ = answer.send(asked.map(|_| ()));
+        let _ = answer.send(asked);
     });
     answered.recv_timeout(VALIDATION_LIMIT).unwrap_or_else(|_| {
         Err(Untested {
@@ -154,6 +162,11 @@ fn client(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Client> {
     let mut network = settings.network.clone();
     network.patience = Patience::INTERACTIVE;
     Client::new(network, Arc::clone(clock), Arc::new(|_| {}))
+}
+
+fn probe(mut hec: HecSettings) -> Result<(), HecError> {
+    hec.network.patience = Patience::INTERACTIVE;
+    hec::probe(hec)
 }
 
 fn monitor_api(client: Client, settings: &Settings, key: PrivateKey) -> MonitorApi {
@@ -309,7 +322,7 @@ fn check(mut definition: InputDefinition, session: &Session, screen: &mut Screen
     let now = session.clock.now();
     let asked = monitor_api(client.clone(), &settings, key.clone())
         .get_stream(&StartFrom::SevenDaysAgo.cursor(now));
-    let well = asked.is_ok();
+    let mut well = asked.is_ok();
     let verdict = match asked {
         Ok(page) if page.is_empty() => {
             Verdict::Ok("the stream answers; it has no record of the last 7 days".to_owned())
@@ -318,6 +331,15 @@ fn check(mut definition: InputDefinition, session: &Session, screen: &mut Screen
         Err(error) => Verdict::Problem(error.sentence),
     };
     screen.step("Monitor", &verdict)?;
+    if let Some(hec) = settings.hec {
+        let url = hec.url.clone();
+        let verdict = match probe(hec) {
+            Ok(()) => Verdict::Ok(format!("{url} knows the token")),
+            Err(error) => Verdict::Problem(error.sentence),
+        };
+        well &= matches!(verdict, Verdict::Ok(_));
+        screen.step("Collector", &verdict)?;
+    }
 
     let mut directory = DirectoryApi::new(
         client,

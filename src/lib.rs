@@ -1,8 +1,8 @@
 //! Docusign Monitor for Splunk.
 //!
 //! **The promise.** Every record of Docusign's Monitor stream reaches Splunk at least once, byte for byte, at its own
-//! time; a position is saved only when the events before it have been read. No secret leaves through the standard
-//! output, the log or a file of ours.
+//! time; a position is saved only when the events before it have been read, or an event collector has confirmed them.
+//! No secret leaves through the standard output, the log or a file of ours.
 //!
 //! **The path.** `stdin -> InputDefinition -> Settings -> JWT grant -> pages -> events -> checkpoint`: read
 //! [`monitor`] from the top, where `drain` is the whole loop.
@@ -17,7 +17,7 @@
 //! | [`position`] | `settings` and below | where an input stands in the stream, and where its next run begins |
 //! | [`troubles`] | `splunk`, `docusign` and below | Docusign's errors as lines of Splunk's log |
 //! | [`settings`] | `splunk`, `docusign` and below | the declaration of every argument; text becomes checked settings |
-//! | [`splunk`] | the five below | the modular input protocol: scheme, configuration, events, log, checkpoint |
+//! | [`splunk`] | the five below | the modular input protocol: scheme, configuration, events, log, checkpoint; the event collector |
 //! | [`docusign`] | the five below | JWT Grant and the Monitor API: hosts, tokens, pages, retries |
 //! | [`http`] | the four below | ways to a server, bounded answers, words for a network that fails |
 //! | [`clock`], [`durable`], [`retry`], [`secret`] | nothing here | time, files that survive a crash, waits between attempts, texts that are not shown |

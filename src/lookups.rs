@@ -19,7 +19,7 @@ use crate::docusign::jwt_grant::{CONSENT_REQUIRED, PrivateKey};
 use crate::docusign::{BaseUrl, is_guid};
 use crate::settings::{self, DS_LOOKUPS, DS_MONITOR, LookupSettings, Output, Settings, iso};
 use crate::splunk::credentials;
-use crate::splunk::event::{Event, EventWriter};
+use crate::splunk::event::{Event, EventSink, EventWriter};
 use crate::splunk::input_definition::{InputDefinition, Stanza};
 use crate::splunk::log::{Failure, Fields, Log};
 use crate::splunk::lookup_table::{Key, Refresh, Table};

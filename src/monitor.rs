@@ -1,10 +1,10 @@
 //! The `ds_monitor` input: the path from Docusign's pages to Splunk's events, and the promise that nothing on it is
 //! lost.
 //!
-//! `drain` is that path. A cursor is saved only when every byte of its page has been read from the pipe; a run
-//! that was cut off starts again before the last page that held records, because what splunkd had read but not
-//! indexed can be lost too. At any moment at most one page, or one pipe full of small pages, is sent and not saved,
-//! so that a cut-off costs at most two pages of duplicates.
+//! `drain` is that path. A cursor is saved only when every byte of its page has been taken: read from the pipe, or
+//! confirmed by an event collector. A run that was cut off starts again before the last page that held records,
+//! because what splunkd had read but not indexed can be lost too. At any moment at most one page, or one pipe or batch
+//! full of small pages, is sent and not saved, so that a cut-off costs at most two pages of duplicates.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -22,7 +22,8 @@ use crate::position::{Position, State, resume};
 use crate::settings::{DS_MONITOR, Settings, prefer_key_file, private_key, require_unmasked};
 use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::credentials::{self, Secrets};
-use crate::splunk::event::{Event, EventWriter, Undelivered};
+use crate::splunk::event::{Event, EventSink, Undelivered};
+use crate::splunk::hec::{HecSettings, HecWriter};
 use crate::splunk::input_definition::{InputDefinition, Stanza};
 use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::rest::Rest;
@@ -46,6 +47,10 @@ impl ModularInput for DsMonitor {
 
     fn validate(&self, definition: InputDefinition, session: &Session) -> Result<()> {
         diagnosis::validate(definition, session)
+    }
+
+    fn runs_alone(&self) -> bool {
+        true
     }
 
     fn commands(&self) -> &'static [Command] {
@@ -86,8 +91,10 @@ impl ModularInput for DsMonitor {
             );
             return Ok(());
         };
-        secure(pasted, &rest, stanza, &log);
-        warn_of_cluster(&rest, &log);
+        if !definition.standalone {
+            secure(pasted, &rest, stanza, &log);
+            warn_of_cluster(&rest, &log);
+        }
         let position = resume(&store, &settings, &log, &*session.clock)
             .map_err(|error| Failure::of("load_checkpoint", &error))?;
 
@@ -104,7 +111,7 @@ impl ModularInput for DsMonitor {
         let api = MonitorApi::new(client, grant, settings.stream.clone());
         let pages = Pages::fetch(Stream::after(api, position.cursor.clone()))?;
         let mut delivery = Delivery {
-            events: session.event_writer()?,
+            events: sink(settings.hec, session, &log)?,
             store,
             position,
             sent: VecDeque::new(),
@@ -121,6 +128,36 @@ impl ModularInput for DsMonitor {
         let _ = delivery.events.finish();
         Ok(())
     }
+}
+
+/// Where the events go: to the event collector, if the input names one, else to the standard output.
+fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dyn EventSink>> {
+    let Some(hec) = hec else {
+        return Ok(Box::new(session.event_writer()?));
+    };
+    let on_refused = {
+        let log = log.clone();
+        move |json: &str, why: &str| {
+            let record = Record { json };
+            let fields = Fields::new()
+                .with("action", "refuse_event")
+                .with_some("event_id", record.event_id())
+                .with_some("time", record.timestamp());
+            let sentence = format!(
+                "The event collector refuses this record with {why}, so it is left out. An input without hec_url that starts before it would bring it"
+            );
+            log.write(Level::Error, &fields, &sentence);
+        }
+    };
+    let writer = HecWriter::new(
+        hec,
+        Arc::clone(&session.stop),
+        Arc::clone(&session.clock),
+        log.clone(),
+        Arc::new(on_refused),
+    )
+    .map_err(|error| Failure::of("configure", &error))?;
+    Ok(Box::new(writer))
 }
 
 /// The path. Every step that can end a run leaves the checkpoint at a page whose records have been read.
@@ -222,7 +259,7 @@ impl Pages {
 enum Stop {
     /// Docusign does not give a page.
     Docusign(ApiError),
-    /// Splunk does not take the events.
+    /// The other side does not take the events.
     Undelivered(Undelivered),
     /// The machine fails: the checkpoint cannot be saved.
     Other(anyhow::Error),
@@ -238,15 +275,12 @@ impl Stop {
     fn into_failure(self) -> anyhow::Error {
         match self {
             Self::Docusign(error) => troubles::failure(error).into(),
-            Self::Undelivered(Undelivered::Failed(error)) => {
-                let error = anyhow!(error).context("could not write to the standard output");
-                Failure::of("deliver", &error).into()
-            }
+            Self::Undelivered(Undelivered::Refused(failure)) => failure.into(),
             Self::Undelivered(undelivered) => Failure {
                 level: Level::Warn,
                 fields: Fields::new().with("action", "stop"),
                 sentence: format!(
-                    "{undelivered}. What it has read is saved; the next run goes on from there"
+                    "{undelivered}. What has been taken is saved; the next run goes on from there"
                 ),
             }
             .into(),
@@ -257,7 +291,7 @@ impl Stop {
 
 /// The way from events to checkpoints: which pages are on their way, and which have arrived.
 struct Delivery {
-    events: EventWriter,
+    events: Box<dyn EventSink>,
     store: CheckpointStore,
     position: Position,
     sent: VecDeque<Sent>,
@@ -292,13 +326,13 @@ struct Summary {
 }
 
 impl Delivery {
-    /// Waits until `page` may be sent: until nothing is on its way, or all that is fits the pipe together with it.
-    /// Without this bound a cut-off could cost more than two pages of duplicates.
+    /// Waits until `page` may be sent: until nothing is on its way, or all that is fits together with it what the
+    /// sink calls a small amount. Without this bound a cut-off could cost more than two pages of duplicates.
     fn make_room(&mut self, page: &Page) -> Result<(), Stop> {
-        let size = EventWriter::estimate(page.len(), page.bytes());
+        let (events, bytes) = (page.len(), page.bytes());
         self.settle_until(|delivery| {
             let unsaved = delivery.events.position() - delivery.saved_end;
-            delivery.sent.is_empty() || unsaved + size <= EventWriter::pipe_bytes()
+            delivery.sent.is_empty() || delivery.events.has_room(unsaved, events, bytes)
         })
     }
 
@@ -385,7 +419,7 @@ impl Delivery {
             self.save(self.position.state)?;
         }
         for line in lines {
-            self.log.info(&line, "Splunk has read this page.");
+            self.log.info(&line, self.events.receipt());
         }
         Ok(())
     }

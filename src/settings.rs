@@ -13,9 +13,10 @@ use crate::docusign::jwt_grant::{Identity, PrivateKey, SCOPE_IMPERSONATION};
 use crate::docusign::monitor_api::{MAX_LIMIT, StreamSettings};
 use crate::docusign::{BaseUrl, Environment, Generation, is_guid};
 use crate::durable;
-use crate::http::{Network, ProxySettings};
+use crate::http::{Network, ProxySettings, is_loopback};
 use crate::retry::Patience;
 use crate::secret::Secret;
+use crate::splunk::hec::{self, HecSettings};
 use crate::splunk::input_definition::{MASK, Stanza};
 use crate::splunk::scheme::{Argument, DataType, Field, Scheme};
 
@@ -36,6 +37,7 @@ const DOCUSIGN_APP: &str = "Docusign app";
 const KEY: &str = "Key";
 const COLLECT: &str = "What to collect";
 const NETWORK: &str = "Network";
+const DELIVERY: &str = "Delivery";
 
 /// The `ds_monitor` input as Splunk and its administrators know it.
 pub const DS_MONITOR: Scheme = Scheme {
@@ -181,23 +183,23 @@ pub const DS_MONITOR: Scheme = Scheme {
         Argument {
             name: "hec_url",
             title: "HTTP Event Collector",
-            description: "Reserved for delivery through an HTTP Event Collector, which this version does not have: leave empty.",
+            description: "Base address of an HTTP Event Collector, for example https://splunk.example.com:8088. When set, the events go there and not through this instance's own queues, and a position is saved when they are safe there.",
             data_type: DataType::String,
             required: false,
             secret: false,
             default: None,
-            group: NETWORK,
+            group: DELIVERY,
             field: Field::Text,
         },
         Argument {
             name: "hec_token",
             title: "HTTP Event Collector token",
-            description: "Reserved, like hec_url: leave empty.",
+            description: "Token of the HTTP Event Collector. With indexer acknowledgement switched on for it, a position is saved when the indexers have the events.",
             data_type: DataType::String,
             required: false,
             secret: true,
             default: None,
-            group: NETWORK,
+            group: DELIVERY,
             field: Field::Password,
         },
         Argument {
@@ -370,6 +372,8 @@ pub struct Settings {
     pub network: Network,
     /// Base address of the Admin API.
     pub admin_url: BaseUrl,
+    /// The event collector that the events go to; without one, the standard output.
+    pub hec: Option<HecSettings>,
 }
 
 /// Where the first run begins.
@@ -456,13 +460,6 @@ impl Settings {
         let user_id = guid(stanza, "user_id")?;
         let start_from = StartFrom::parse(stanza.get("start_from"), now)?;
         let limit = limit(stanza.get("limit"))?;
-        for reserved in ["hec_url", "hec_token"] {
-            if stanza.get(reserved).is_some() {
-                bail!(
-                    "the parameter {reserved} must stay empty: this version does not deliver through the HTTP Event Collector yet"
-                );
-            }
-        }
         let bases = [&auth_url, &monitor_url, &admin_url];
         let proxy = proxy(stanza)?;
         let tls_proxy = proxy
@@ -476,6 +473,7 @@ impl Settings {
             ca_certificates: ca_certificates(stanza)?,
             patience: Patience::RUN,
         };
+        let hec = hec(stanza, &network)?;
         Ok(Self {
             environment,
             identity: Identity {
@@ -493,6 +491,7 @@ impl Settings {
             start_from,
             network,
             admin_url,
+            hec,
         })
     }
 }
@@ -678,6 +677,48 @@ fn ca_certificates(stanza: &Stanza) -> Result<Vec<Certificate>> {
     Ok(certificates)
 }
 
+/// The event collector, which is reached the same way as Docusign, but for machines that need no proxy.
+fn hec(stanza: &Stanza, network: &Network) -> Result<Option<HecSettings>> {
+    let (url, token) = match (stanza.get("hec_url"), stanza.get("hec_token")) {
+        (None, None) => return Ok(None),
+        (Some(url), Some(token)) => (url, token),
+        (Some(_), None) => bail!(
+            "the parameter hec_token is missing: enter the token of the HTTP Event Collector, or clear hec_url"
+        ),
+        (None, Some(_)) => bail!(
+            "the parameter hec_url is missing: enter the address of the HTTP Event Collector, or clear hec_token"
+        ),
+    };
+    let url = hec::base_url(url).map_err(|problem| anyhow!("the parameter hec_url {problem}"))?;
+    let near = is_loopback(&url);
+    let proxy = network.proxy.clone().filter(|_| !near);
+    let proxy_tls = proxy
+        .as_ref()
+        .is_some_and(|proxy| proxy.url.scheme() == "https");
+    let network = Network {
+        environment_proxy: !near,
+        no_proxy: true,
+        tls: proxy_tls || url.scheme() == "https",
+        proxy,
+        ..network.clone()
+    };
+    let named = |param, unnamed| {
+        stanza
+            .get(param)
+            .filter(|value| *value != unnamed)
+            .map(str::to_owned)
+    };
+    Ok(Some(HecSettings {
+        url,
+        token: Secret::new(token.to_owned()),
+        network,
+        source: DS_MONITOR.input(&stanza.name),
+        sourcetype: DS_MONITOR.kind,
+        host: named("host", "$decideOnStartup"),
+        index: named("index", "default"),
+    }))
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -755,6 +796,7 @@ mod tests {
 
     #[test]
     fn every_bad_value_is_refused_by_the_name_of_its_parameter_and_not_repeated() {
+        let token = ("hec_token", "s3cret");
         for (param, value) in [
             ("environment", "s3cret"),
             ("integration_key", "s3cret"),
@@ -783,18 +825,59 @@ mod tests {
             ("proxy_url", "http://user:s3cret@127.0.0.1:1"),
             ("ca_file", "relative.pem"),
             ("ca_file", "/does/not/exist.pem"),
-            ("hec_url", "https://127.0.0.1:8088"),
-            ("hec_token", "s3cret"),
+            ("hec_url", "s3cret"),
+            ("hec_url", "ftp://splunk.example.com:8088"),
+            ("hec_url", "http://splunk.example.com:8088"),
+            ("hec_url", "https://x:s3cret@splunk.example.com:8088"),
+            (
+                "hec_url",
+                "https://splunk.example.com:8088/services/collector",
+            ),
+            (
+                "hec_url",
+                "https://splunk.example.com:8088/services/collector/event?token=s3cret",
+            ),
             ("auth_url", "https://example.com"),
             ("auth_url", "http://account.docusign.com"),
             ("monitor_url", "https://lens.docusign.net.s3cret.com"),
             ("admin_url", "s3cret"),
         ] {
-            let error = settings(&[(param, value)]).unwrap_err();
+            let mut changes = vec![(param, value)];
+            changes.extend((param == "hec_url").then_some(token));
+            let error = settings(&changes).unwrap_err();
             let message = format!("{error:#}");
             assert!(message.contains(param), "{param}={value}: {message}");
             assert!(!message.contains("s3cret"), "{message}");
         }
+    }
+
+    #[test]
+    fn the_event_collector_wants_an_address_and_a_token_and_takes_what_the_stanza_says() {
+        let both = [
+            ("hec_url", "https://splunk.example.com:8088/"),
+            ("hec_token", "s3cret"),
+            ("proxy_url", "http://proxy.example.com:3128"),
+        ];
+        for (one, missing) in [(both[0], "hec_token"), (both[1], "hec_url")] {
+            let error = settings(&[one]).unwrap_err().to_string();
+            assert!(error.contains(&format!("{missing} is missing")), "{error}");
+        }
+        let plain = [("host", "$decideOnStartup"), ("index", "default")];
+        let hec = settings(&[&both[..], &plain].concat())
+            .unwrap()
+            .hec
+            .unwrap();
+        assert_eq!((hec.host, hec.index), (None, None));
+        assert_eq!(hec.source, "ds_monitor://prod");
+        assert!(hec.network.tls && hec.network.no_proxy && hec.network.proxy.is_some());
+        let real = [("host", "hf01"), ("index", "docusign")];
+        let hec = settings(&[&both[..], &real].concat()).unwrap().hec.unwrap();
+        assert_eq!(hec.host.as_deref(), Some("hf01"));
+        assert_eq!(hec.index.as_deref(), Some("docusign"));
+        let near = [("hec_url", "http://localhost:8088"), both[1], both[2]];
+        let hec = settings(&near).unwrap().hec.unwrap();
+        assert!(!hec.network.tls && hec.network.proxy.is_none());
+        assert!(settings(&[]).unwrap().hec.is_none());
     }
 
     #[test]

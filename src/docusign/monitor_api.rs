@@ -5,7 +5,7 @@
 //! (`data`) and v3.0 descriptions (`resultData`).
 
 use std::cell::Cell;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
@@ -40,6 +40,9 @@ const MAX_SPARE_BYTES: usize = 8 * 1024 * 1024;
 
 /// How long a circle of pages would be noticed.
 const REMEMBERED_CURSORS: usize = 64;
+
+/// The longest name of an unknown member that is passed on.
+const MAX_NAME_CHARS: usize = 40;
 
 const ACTION: &str = "fetch";
 
@@ -120,7 +123,15 @@ impl Page {
         let rows = match (envelope.data, envelope.result_data) {
             (Some(data), None) => data,
             (None, Some(data)) => data,
-            (None, None) => Vec::new(),
+            (None, None) => match rows_elsewhere(&body) {
+                // Passed over as empty, they would be lost without a word.
+                Some(member) => {
+                    return Err(format!(
+                        "the page has a list of objects in {member:?}, and neither data nor resultData"
+                    ));
+                }
+                None => Vec::new(),
+            },
             (Some(data), Some(other)) if other.is_empty() => data,
             (Some(data), Some(other)) if data.is_empty() => other,
             (Some(_), Some(_)) => return Err("the page has both data and resultData".to_owned()),
@@ -183,6 +194,18 @@ impl Page {
             .as_ref()
             .is_none_or(|end_cursor| *end_cursor == self.cursor)
     }
+}
+
+/// A member of a page that holds a list of objects, as `data` and `resultData` do.
+fn rows_elsewhere(body: &str) -> Option<String> {
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(body).ok()?;
+    let is_rows = |value: &RawValue| {
+        let list = value.get().strip_prefix('[');
+        list.is_some_and(|items| items.trim_start().starts_with('{'))
+    };
+    members.into_iter().find_map(|(name, value)| {
+        is_rows(value).then(|| name.chars().take(MAX_NAME_CHARS).collect())
+    })
 }
 
 /// Where JSON is wrong, without serde's words, which can quote the data.
@@ -479,6 +502,10 @@ mod tests {
             (r#"{"endCursor":"c1","data":null}"#, Some("c1")),
             (r#"{"resultData":[],"endCursor":null}"#, None),
             (r#"{"data":[],"endCursor":""}"#, None),
+            (
+                r#"{"endCursor":"c1","data":null,"warnings":["w"],"more":[]}"#,
+                Some("c1"),
+            ),
             ("{}", None),
         ] {
             let page = page(body).unwrap();
@@ -500,6 +527,8 @@ mod tests {
             r#"{"data":[{"a":1}],"resultData":[{"a":1}],"endCursor":"c1"}"#,
             r#"{"data":[{"a":"raw
 line break"}],"endCursor":"c1"}"#,
+            r#"{"events":[ {"a":"secret"}],"endCursor":"c1"}"#,
+            r#"{"Data":[{"a":1}],"warnings":[],"endCursor":"c1"}"#,
             r#"[]"#,
             "null",
         ] {

@@ -1,9 +1,11 @@
-//! The XML event stream, and the only writer of the standard output.
+//! Events and where they go; the only writer of the standard output.
 //!
+//! An [`EventSink`] takes events and knows which of them are safe. [`EventWriter`] is the one for the standard output.
 //! A thread of its own does the writing, so that a reader that does not read holds up nothing else: a signal, a
 //! closed pipe and the minute's warning are still noticed. How far the reader is, is known: bytes written minus
 //! what the pipe still holds. Where the output is not a pipe (a file, a socket, a terminal, Windows) a written
-//! byte counts as taken. Format: Splunk's manual "Modular inputs", "Set up streaming", XML mode.
+//! byte counts as taken. Format: Splunk's manual "Modular inputs", "Set up streaming", XML mode; or JSON lines, for a
+//! reader that is not Splunk.
 
 use std::fmt;
 use std::fs::File;
@@ -16,7 +18,49 @@ use std::time::Duration;
 use memchr::memchr3_iter;
 
 use crate::clock::{Clock, Timestamp};
-use crate::splunk::log::{Fields, Log};
+use crate::splunk::log::{Failure, Fields, Level, Log};
+
+/// Where events go, and how much of what was sent has been taken over there for good.
+///
+/// Sizes and positions are bytes of the sink's own form of the events.
+pub trait EventSink {
+    /// Adds one event. Waits as long as the other side is behind.
+    ///
+    /// # Errors
+    /// The other side is gone or refuses, or the run is to stop.
+    fn write(&mut self, event: &Event<'_>) -> Result<(), Undelivered>;
+
+    /// Sends off what is still held back. Afterwards [`EventSink::position`] counts every event so far.
+    ///
+    /// # Errors
+    /// The other side is gone or refuses, or the run is to stop.
+    fn flush(&mut self) -> Result<(), Undelivered>;
+
+    /// Bytes so far, as far as they have been sent off.
+    fn position(&self) -> u64;
+
+    /// How many of these bytes are safe on the other side. Never too many; it can be a moment behind.
+    fn taken(&self) -> u64;
+
+    /// Whether `events` events more, with `data_bytes` bytes of data, may be sent while `unsaved` bytes are not known
+    /// to be safe: whether that is still a small amount.
+    fn has_room(&self, unsaved: u64, events: usize, data_bytes: usize) -> bool;
+
+    /// Looks after the other side: warns when it has taken nothing for a minute.
+    ///
+    /// # Errors
+    /// The other side is gone or refuses, or the run is to stop.
+    fn check(&mut self) -> Result<(), Undelivered>;
+
+    /// What it means here that a page has been taken, for the log.
+    fn receipt(&self) -> &'static str;
+
+    /// Ends the stream of events.
+    ///
+    /// # Errors
+    /// The other side is gone, or the run is to stop.
+    fn finish(&mut self) -> Result<(), Undelivered>;
+}
 
 /// One event as Splunk indexes it. `<host>`, `<index>` and `<source>` are left to the stanza.
 pub struct Event<'a> {
@@ -28,23 +72,23 @@ pub struct Event<'a> {
     pub data: &'a str,
 }
 
-/// Why events did not reach the reader. What was confirmed before stays confirmed.
+/// Why events did not arrive. What was confirmed before stays confirmed.
 #[derive(Debug)]
 pub enum Undelivered {
-    /// Splunk asked the process to stop.
+    /// The process was asked to stop.
     Stopped,
     /// Nobody reads the standard output any more.
     ReaderClosed,
-    /// The standard output refused the bytes.
-    Failed(io::Error),
+    /// The other side refuses the events, and why.
+    Refused(Failure),
 }
 
 impl fmt::Display for Undelivered {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Stopped => f.write_str("Splunk asked the input to stop"),
+            Self::Stopped => f.write_str("the input was asked to stop"),
             Self::ReaderClosed => f.write_str("nobody reads the standard output any more"),
-            Self::Failed(error) => write!(f, "could not write to the standard output: {error}"),
+            Self::Refused(failure) => failure.fmt(f),
         }
     }
 }
@@ -55,7 +99,11 @@ impl From<io::Error> for Undelivered {
     fn from(error: io::Error) -> Self {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ReaderClosed,
-            _ => Self::Failed(error),
+            _ => Self::Refused(Failure {
+                level: Level::Error,
+                fields: Fields::new().with("action", "deliver"),
+                sentence: format!("could not write to the standard output: {error}"),
+            }),
         }
     }
 }
@@ -76,13 +124,23 @@ const BUFFERS: usize = 3;
 const ENVELOPE_BYTES: u64 = 96;
 
 /// How long a wait goes on without looking for a signal or a closed reader; a stop must take effect in 2 s.
-const CHECK_INTERVAL: Duration = Duration::from_millis(50);
+pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often a reader that does not read is mentioned.
 const STALL_WARNING: Duration = Duration::from_secs(60);
 
-/// Writes the event stream and knows how much of it has been read.
+/// The forms of events on the standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// Splunk's XML stream, for splunkd.
+    Xml,
+    /// The data of each event on a line of its own, for any other reader.
+    JsonLines,
+}
+
+/// Writes events to the standard output and knows how much of it has been read.
 pub struct EventWriter {
+    format: Format,
     buffer: Vec<u8>,
     spare: Vec<Vec<u8>>,
     full: Sender<Vec<u8>>,
@@ -97,19 +155,42 @@ pub struct EventWriter {
     log: Log,
 }
 
-/// When the reader last took something.
-struct Stall {
+/// When the other side last took something.
+pub(super) struct Stall {
     taken: u64,
     since: Duration,
 }
 
+impl Stall {
+    pub(super) fn new(now: Duration) -> Self {
+        Self {
+            taken: 0,
+            since: now,
+        }
+    }
+
+    /// Whether it is time to say that nothing has been taken: once a minute, while something is on its way.
+    pub(super) fn is_due(&mut self, taken: u64, sent: u64, now: Duration) -> bool {
+        if taken > self.taken || taken == sent {
+            *self = Self { taken, since: now };
+            return false;
+        }
+        let due = now.saturating_sub(self.since) >= STALL_WARNING;
+        if due {
+            self.since = now;
+        }
+        due
+    }
+}
+
 impl EventWriter {
-    /// A writer to `out`, which `stop` ends.
+    /// A writer of `format` to `out`, which `stop` ends.
     ///
     /// # Errors
     /// The system has no thread to give.
     pub fn new(
         out: File,
+        format: Format,
         stop: Arc<AtomicBool>,
         clock: Arc<dyn Clock>,
         log: Log,
@@ -123,6 +204,7 @@ impl EventWriter {
             .name("write".to_owned())
             .spawn(move || write_all(out, &to_write, &give_back, &counter))?;
         Ok(Self {
+            format,
             buffer: Vec::with_capacity(BUFFER_BYTES + OVERFLOW_BYTES),
             spare: (1..BUFFERS)
                 .map(|_| Vec::with_capacity(BUFFER_BYTES + OVERFLOW_BYTES))
@@ -133,21 +215,21 @@ impl EventWriter {
             handed_over: 0,
             opened: false,
             reader,
-            stall: Stall {
-                taken: 0,
-                since: clock.elapsed(),
-            },
+            stall: Stall::new(clock.elapsed()),
             stop,
             clock,
             log,
         })
     }
 
-    /// Adds one event to the stream. Waits as long as the reader is behind.
-    ///
-    /// # Errors
-    /// The reader is gone, or Splunk asked to stop.
-    pub fn write(&mut self, event: &Event<'_>) -> Result<(), Undelivered> {
+    fn open(&mut self) {
+        if !self.opened {
+            self.opened = true;
+            self.buffer.extend_from_slice(b"<stream>\n");
+        }
+    }
+
+    fn write_xml(&mut self, event: &Event<'_>) {
         self.open();
         self.buffer.extend_from_slice(b"<event unbroken=\"1\">");
         if let Some(time) = event.time {
@@ -163,98 +245,18 @@ impl EventWriter {
         self.buffer.extend_from_slice(b"<data>");
         append_data(&mut self.buffer, event.data);
         self.buffer.extend_from_slice(b"</data><done/></event>\n");
-        if self.buffer.len() >= BUFFER_BYTES {
-            self.hand_over()?;
-        }
-        Ok(())
     }
 
-    /// Sends off what is still in the buffer. Afterwards [`EventWriter::position`] counts every event so far.
-    ///
-    /// # Errors
-    /// The reader is gone, or Splunk asked to stop.
-    pub fn flush(&mut self) -> Result<(), Undelivered> {
-        if self.buffer.is_empty() {
-            return Ok(());
+    /// Line breaks stand only between JSON tokens, where a space means the same.
+    fn write_line(&mut self, event: &Event<'_>) {
+        let start = self.buffer.len();
+        self.buffer.extend_from_slice(event.data.as_bytes());
+        for byte in self.buffer.iter_mut().skip(start) {
+            if matches!(byte, b'\n' | b'\r') {
+                *byte = b' ';
+            }
         }
-        self.hand_over()
-    }
-
-    /// Completes the XML document.
-    ///
-    /// # Errors
-    /// The reader is gone, or Splunk asked to stop.
-    pub fn finish(mut self) -> Result<(), Undelivered> {
-        self.open();
-        self.buffer.extend_from_slice(b"</stream>\n");
-        self.flush()?;
-        // Not waiting for the reader: a pipe keeps what was written when the process ends.
-        while self.written.load(Ordering::Acquire) < self.handed_over {
-            self.wait(CHECK_INTERVAL)?;
-        }
-        Ok(())
-    }
-
-    /// Bytes of the stream so far, as far as they have been sent off.
-    #[must_use]
-    pub fn position(&self) -> u64 {
-        self.handed_over
-    }
-
-    /// How many bytes of the stream the reader has taken. Never too many; it can be a moment behind.
-    #[must_use]
-    pub fn taken(&self) -> u64 {
-        let written = self.written.load(Ordering::Acquire);
-        written.saturating_sub(self.reader.unread())
-    }
-
-    /// At most how many bytes `events` events with `data_bytes` bytes of data add, if nothing needs escaping.
-    #[must_use]
-    pub fn estimate(events: usize, data_bytes: usize) -> u64 {
-        data_bytes as u64 + events as u64 * ENVELOPE_BYTES
-    }
-
-    /// Bytes that may lie unread between the writer and the reader: what a pipe holds.
-    #[must_use]
-    pub fn pipe_bytes() -> u64 {
-        PIPE_BYTES
-    }
-
-    /// Looks after the reader: warns when it has taken nothing for a minute.
-    ///
-    /// # Errors
-    /// The reader is gone, or Splunk asked to stop.
-    pub fn check(&mut self) -> Result<(), Undelivered> {
-        while let Ok(returned) = self.free.try_recv() {
-            self.spare.push(returned?);
-        }
-        if self.stop.load(Ordering::Relaxed) {
-            return Err(Undelivered::Stopped);
-        }
-        if self.reader.is_closed() {
-            return Err(Undelivered::ReaderClosed);
-        }
-        let (taken, now) = (self.taken(), self.clock.elapsed());
-        if taken > self.stall.taken || taken == self.handed_over {
-            self.stall = Stall { taken, since: now };
-        } else if now.saturating_sub(self.stall.since) >= STALL_WARNING {
-            self.stall.since = now;
-            let fields = Fields::new()
-                .with("action", "wait_for_splunk")
-                .with("unread_bytes", self.handed_over - taken);
-            self.log.warn(
-                &fields,
-                "Splunk has read nothing for a minute; its queues may be full. The input waits and loses nothing.",
-            );
-        }
-        Ok(())
-    }
-
-    fn open(&mut self) {
-        if !self.opened {
-            self.opened = true;
-            self.buffer.extend_from_slice(b"<stream>\n");
-        }
+        self.buffer.push(b'\n');
     }
 
     fn hand_over(&mut self) -> Result<(), Undelivered> {
@@ -281,6 +283,87 @@ impl EventWriter {
             Ok(returned) => self.spare.push(returned?),
             Err(RecvTimeoutError::Timeout) => self.check()?,
             Err(RecvTimeoutError::Disconnected) => return Err(Undelivered::ReaderClosed),
+        }
+        Ok(())
+    }
+}
+
+impl EventSink for EventWriter {
+    fn write(&mut self, event: &Event<'_>) -> Result<(), Undelivered> {
+        match self.format {
+            Format::Xml => self.write_xml(event),
+            Format::JsonLines => self.write_line(event),
+        }
+        if self.buffer.len() >= BUFFER_BYTES {
+            self.hand_over()?;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self) -> Result<(), Undelivered> {
+        if self.buffer.is_empty() {
+            return Ok(());
+        }
+        self.hand_over()
+    }
+
+    fn position(&self) -> u64 {
+        self.handed_over
+    }
+
+    fn taken(&self) -> u64 {
+        let written = self.written.load(Ordering::Acquire);
+        written.saturating_sub(self.reader.unread())
+    }
+
+    /// What a pipe holds may lie unread in it, if nothing needs escaping.
+    fn has_room(&self, unsaved: u64, events: usize, data_bytes: usize) -> bool {
+        unsaved + data_bytes as u64 + events as u64 * ENVELOPE_BYTES <= PIPE_BYTES
+    }
+
+    fn check(&mut self) -> Result<(), Undelivered> {
+        while let Ok(returned) = self.free.try_recv() {
+            self.spare.push(returned?);
+        }
+        if self.stop.load(Ordering::Relaxed) {
+            return Err(Undelivered::Stopped);
+        }
+        if self.reader.is_closed() {
+            return Err(Undelivered::ReaderClosed);
+        }
+        let taken = self.taken();
+        if self
+            .stall
+            .is_due(taken, self.handed_over, self.clock.elapsed())
+        {
+            let fields = Fields::new()
+                .with("action", "wait_for_splunk")
+                .with("unread_bytes", self.handed_over - taken);
+            self.log.warn(
+                &fields,
+                "Splunk has read nothing for a minute; its queues may be full. The input waits and loses nothing.",
+            );
+        }
+        Ok(())
+    }
+
+    fn receipt(&self) -> &'static str {
+        match self.format {
+            Format::Xml => "Splunk has read this page.",
+            Format::JsonLines => "This page has been read.",
+        }
+    }
+
+    /// Completes the XML document; lines are complete by themselves.
+    fn finish(&mut self) -> Result<(), Undelivered> {
+        if self.format == Format::Xml {
+            self.open();
+            self.buffer.extend_from_slice(b"</stream>\n");
+        }
+        self.flush()?;
+        // Not waiting for the reader: a pipe keeps what was written when the process ends.
+        while self.written.load(Ordering::Acquire) < self.handed_over {
+            self.wait(CHECK_INTERVAL)?;
         }
         Ok(())
     }
@@ -424,7 +507,7 @@ mod tests {
     use std::sync::Arc;
     use std::sync::atomic::{AtomicBool, Ordering};
 
-    use super::{Event, EventWriter, Undelivered, append_data};
+    use super::{Event, EventSink, EventWriter, Format, Undelivered, append_data};
     use crate::clock::{SystemClock, Timestamp};
     use crate::splunk::log::Log;
 
@@ -464,7 +547,7 @@ mod tests {
         let stop = Arc::new(AtomicBool::new(false));
         let log = Log::new(Box::new(std::io::sink()));
         let clock = Arc::new(SystemClock::new());
-        let writer = EventWriter::new(out, Arc::clone(&stop), clock, log).unwrap();
+        let writer = EventWriter::new(out, Format::Xml, Arc::clone(&stop), clock, log).unwrap();
         Pipe {
             reader,
             writer,
@@ -496,6 +579,7 @@ mod tests {
         pipe.reader.read_exact(&mut read[end - 1..]).unwrap();
         assert_eq!(pipe.writer.taken(), end as u64);
         pipe.writer.finish().unwrap();
+        drop(pipe.writer);
         let mut rest = String::new();
         pipe.reader.read_to_string(&mut rest).unwrap();
         assert_eq!(

@@ -37,6 +37,8 @@ pub struct InputDefinition {
     pub checkpoint_dir: PathBuf,
     /// The input.
     pub stanza: Stanza,
+    /// Whether there is no splunkd: no REST interface, no secure storage, nobody who reads XML.
+    pub standalone: bool,
 }
 
 /// One input of `inputs.conf`: text, not checked yet. It has no `Debug`: parameters hold secrets.
@@ -162,6 +164,7 @@ impl InputDefinition {
                 stanza.attribute("app").map(str::to_owned),
                 stanza.params(),
             ),
+            standalone: false,
         }
     }
 }

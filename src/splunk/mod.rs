@@ -3,9 +3,11 @@
 //! Format: Splunk's manual "Modular inputs" (help.splunk.com, Developing views and apps for Splunk Web).
 
 pub mod checkpoint;
+pub mod conf;
 pub mod credentials;
 pub mod event;
 mod form;
+pub mod hec;
 pub mod input_definition;
 pub mod log;
 pub mod lookup_table;
@@ -21,7 +23,8 @@ use anyhow::{Context, Result, bail};
 use quick_xml::escape::escape;
 
 use crate::clock::{Clock, SystemClock};
-use event::EventWriter;
+use conf::Options;
+use event::{EventWriter, Format};
 use input_definition::InputDefinition;
 use log::{Failure, Fields, Level, Log, sentence};
 use scheme::Scheme;
@@ -43,7 +46,12 @@ pub trait ModularInput {
     /// The one problem that ends the run; it is logged here and nowhere else.
     fn run(&self, definition: InputDefinition, session: &Session) -> Result<()>;
 
-    /// Commands for a person, beside the protocol's own; they read the configuration of a run on stdin.
+    /// Whether a run makes sense without splunkd, with a stanza from a plain file.
+    fn runs_alone(&self) -> bool {
+        false
+    }
+
+    /// Commands for a person, beside the protocol's own; they want the configuration of a run.
     fn commands(&self) -> &'static [Command] {
         &[]
     }
@@ -79,8 +87,10 @@ pub struct Session {
     pub clock: Arc<dyn Clock>,
     /// The standard error.
     pub log: Log,
-    /// Set when Splunk asks the process to stop.
+    /// Set when the process is asked to stop.
     pub stop: Arc<AtomicBool>,
+    /// The form of events on the standard output.
+    pub format: Format,
 }
 
 impl Session {
@@ -97,7 +107,7 @@ impl Session {
         Ok(())
     }
 
-    /// The event stream on the standard output. Asked for once, by the run.
+    /// The events on the standard output. Asked for once, by the run.
     ///
     /// # Errors
     /// The process has no standard output.
@@ -105,6 +115,7 @@ impl Session {
         let out = event::standard_output().context("could not open the standard output")?;
         EventWriter::new(
             out,
+            self.format,
             Arc::clone(&self.stop),
             Arc::clone(&self.clock),
             self.log.clone(),
@@ -117,34 +128,60 @@ impl Session {
 enum Mode {
     Scheme,
     ValidateArguments,
-    Run,
-    Command(&'static str, Vec<String>),
+    Run(Source),
+    Command(&'static Command, Vec<String>, Source),
     Help,
     Version,
 }
 
+/// Where the configuration of an input comes from.
+enum Source {
+    /// splunkd writes it on the standard input.
+    Splunkd,
+    /// A file, and there is no splunkd.
+    Conf(Options),
+}
+
+/// The command that makes one run without splunkd.
+const RUN: &str = "run";
+
 impl Mode {
-    fn of(
-        mut arguments: impl Iterator<Item = String>,
-        commands: &'static [Command],
-        stdin_is_terminal: bool,
-    ) -> Result<Self> {
-        let mode = match arguments.next().as_deref() {
-            None if stdin_is_terminal => Self::Help,
-            None => Self::Run,
-            Some("--scheme") => Self::Scheme,
-            Some("--validate-arguments") => Self::ValidateArguments,
-            Some("--help" | "-h" | "help") => Self::Help,
-            Some("--version" | "-V") => Self::Version,
-            Some(other) => match commands.iter().find(|command| command.name == other) {
-                Some(command) => return Ok(Self::Command(command.name, arguments.collect())),
-                None => bail!("the argument {other} is unknown; --help lists those that exist"),
-            },
-        };
-        if let Some(extra) = arguments.next() {
-            bail!("the argument {extra} is one too many; --help lists those that exist");
+    fn of(mut arguments: Vec<String>, input: &dyn ModularInput, by_hand: bool) -> Result<Self> {
+        if arguments.is_empty() {
+            return Ok(if by_hand {
+                Self::Help
+            } else {
+                Self::Run(Source::Splunkd)
+            });
         }
-        Ok(mode)
+        let name = arguments.remove(0);
+        let mode = match name.as_str() {
+            "--scheme" => Self::Scheme,
+            "--validate-arguments" => Self::ValidateArguments,
+            "--help" | "-h" | "help" => Self::Help,
+            "--version" | "-V" => Self::Version,
+            RUN if input.runs_alone() => match Options::take(&mut arguments)? {
+                Some(options) => Self::Run(Source::Conf(options)),
+                None => bail!("{RUN} wants {}", Options::USAGE),
+            },
+            other => {
+                let mut commands = input.commands().iter();
+                let Some(command) = commands.find(|command| command.name == other) else {
+                    bail!("the argument {other} is unknown; --help lists those that exist");
+                };
+                let options = match input.runs_alone() {
+                    true => Options::take(&mut arguments)?,
+                    false => None,
+                };
+                let source = options.map_or(Source::Splunkd, Source::Conf);
+                return Ok(Self::Command(command, arguments, source));
+            }
+        };
+        match arguments.first() {
+            // It may be a secret that somebody has put there.
+            Some(_) => bail!("there are more arguments than {name} takes; --help lists them"),
+            None => Ok(mode),
+        }
     }
 }
 
@@ -156,46 +193,57 @@ pub fn main(input: &dyn ModularInput) -> ExitCode {
         clock: Arc::new(SystemClock::new()),
         log,
         stop: Arc::new(AtomicBool::new(false)),
+        format: Format::Xml,
     };
-    match dispatch(input, &session) {
+    let log = session.log.clone();
+    match dispatch(input, session) {
         Ok(code) => code,
         Err(error) => {
-            report(&session.log, &error);
+            report(&log, &error);
             ExitCode::FAILURE
         }
     }
 }
 
-fn dispatch(input: &dyn ModularInput, session: &Session) -> Result<ExitCode> {
+fn dispatch(input: &dyn ModularInput, mut session: Session) -> Result<ExitCode> {
     let stdin = std::io::stdin();
-    let arguments = std::env::args().skip(1);
-    let mode = Mode::of(arguments, input.commands(), stdin.is_terminal())?;
+    let arguments = std::env::args().skip(1).collect();
+    let mode = Mode::of(arguments, input, stdin.is_terminal())?;
     let scheme = input.scheme();
     match mode {
         Mode::Scheme => print(&scheme.xml()),
-        Mode::Help => print(&help(scheme, input.commands())),
+        Mode::Help => print(&help(input)),
         Mode::Version => print(&format!("{} {}\n", scheme.kind, env!("CARGO_PKG_VERSION"))),
         Mode::ValidateArguments => {
             shed_splunks_certificates()?;
-            validate(input, session, stdin.lock())
+            validate(input, &session, stdin.lock())
         }
-        Mode::Command(name, arguments) => {
+        Mode::Command(Command { name, .. }, arguments, source) => {
             shed_splunks_certificates()?;
-            let definition = InputDefinition::read_run(scheme.kind, stdin.lock())
-                .with_context(|| format!("{name} wants the input's configuration on stdin: splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}", kind = scheme.kind))?;
-            let well = input.command(name, &arguments, definition, session)?;
+            let definition = match source {
+                Source::Conf(options) => options.read(scheme, &session.log)?,
+                Source::Splunkd => InputDefinition::read_run(scheme.kind, stdin.lock())
+                    .with_context(|| format!("{name} wants the input's configuration on stdin: splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}", kind = scheme.kind))?,
+            };
+            let well = input.command(name, &arguments, definition, &session)?;
             Ok(if well {
                 ExitCode::SUCCESS
             } else {
                 ExitCode::FAILURE
             })
         }
-        Mode::Run => {
+        Mode::Run(source) => {
             shed_splunks_certificates()?;
-            let definition = InputDefinition::read_run(scheme.kind, stdin.lock())?;
+            let definition = match source {
+                Source::Splunkd => InputDefinition::read_run(scheme.kind, stdin.lock())?,
+                Source::Conf(options) => {
+                    session.format = Format::JsonLines;
+                    options.read(scheme, &session.log)?
+                }
+            };
             let name = scheme.input(&definition.stanza.name);
             input
-                .run(definition, session)
+                .run(definition, &session)
                 .map_err(|error| name_input(&name, error))?;
             Ok(ExitCode::SUCCESS)
         }
@@ -250,7 +298,8 @@ fn print(text: &str) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn help(scheme: &Scheme, commands: &[Command]) -> String {
+fn help(input: &dyn ModularInput) -> String {
+    let scheme = input.scheme();
     let kind = scheme.kind;
     let mut help = format!(
         "{kind} {}: {}\n\n\
@@ -261,10 +310,17 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
         scheme.description,
         scheme.title,
     );
-    if let Some(command) = commands.first() {
+    if let Some(command) = input.commands().first() {
         help.push_str(&format!(
             "To test it  splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {}\n",
             command.name
+        ));
+    }
+    if input.runs_alone() {
+        help.push_str(&format!(
+            "Without it  {kind} {RUN} {}\n            \
+             makes one run with a stanza of an inputs.conf and prints each event on a line\n",
+            Options::USAGE
         ));
     }
     help.push('\n');
@@ -273,7 +329,10 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
         help.push_str(&format!("  {call:<44} {summary}\n"));
     };
     line("", "make one run, for Splunk alone");
-    for command in commands {
+    if input.runs_alone() {
+        line(&format!("{RUN} OPTIONS"), "make one run without Splunk");
+    }
+    for command in input.commands() {
         line(
             &format!("{} {}", command.name, command.arguments),
             command.summary,
@@ -284,8 +343,20 @@ fn help(scheme: &Scheme, commands: &[Command]) -> String {
     line("--version", "tell the version");
     line("--help", "show this text");
     help.push_str(
-        "\nAll but --scheme, --version and --help read the input's configuration on the standard input.\n",
+        "\nAll but --scheme, --version and --help read the input's configuration on the standard input",
     );
+    if input.runs_alone() {
+        help.push_str(&format!(",\nor take the options {}", Options::USAGE));
+        let variables: Vec<_> = scheme
+            .secrets()
+            .map(|param| conf::variable(scheme, param))
+            .collect();
+        help.push_str(&format!(
+            ".\nWith them, secrets may come from the environment: {}",
+            variables.join(", ")
+        ));
+    }
+    help.push_str(".\n");
     help
 }
 

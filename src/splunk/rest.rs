@@ -6,7 +6,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::{Certificate, Method, Url};
@@ -120,6 +120,11 @@ impl Rest {
     /// # Errors
     /// The configuration names none.
     pub fn new(definition: &InputDefinition) -> Result<Self> {
+        if definition.standalone {
+            bail!(
+                "there is no splunkd here. Put the secret in the place of the mask, or into the environment, as --help tells"
+            );
+        }
         let base = Url::parse(&definition.server_uri)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())

@@ -13,7 +13,7 @@ use ds_monitor::docusign::jwt_grant::PrivateKey;
 use ds_monitor::docusign::monitor_api::Page;
 use ds_monitor::position::{Identity, Position, State};
 use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded};
-use ds_monitor::splunk::event::{self, EventWriter};
+use ds_monitor::splunk::event::{self, EventSink, EventWriter, Format};
 use ds_monitor::splunk::input_definition::InputDefinition;
 use ds_monitor::splunk::log::Log;
 use serde_json::Value;
@@ -662,7 +662,8 @@ fn every_json_text_comes_through_the_pipe_as_promised() {
         let out = File::from(OwnedFd::from(out));
         let log = Log::new(Box::new(std::io::sink()));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut writer = EventWriter::new(out, stop, Arc::new(SystemClock::new()), log).unwrap();
+        let mut writer =
+            EventWriter::new(out, Format::Xml, stop, Arc::new(SystemClock::new()), log).unwrap();
         let mut texts = vec![];
         for _ in 0..4_000 {
             let text = match random.below(50) {
@@ -682,6 +683,7 @@ fn every_json_text_comes_through_the_pipe_as_promised() {
             texts.push((text, time));
         }
         writer.finish().unwrap();
+        drop(writer);
         let (events, tail) = reader.join().unwrap();
         assert_eq!(tail, "");
         assert_eq!(events.len(), texts.len());

@@ -1,0 +1,284 @@
+//! An input without splunkd: its stanza from a plain `inputs.conf`, for cron, a systemd timer or a container.
+//!
+//! `[default]` and the stanza of the kind hold where the input's own stanza says nothing, as in Splunk. Secrets come
+//! from the file or from the environment, `DS_MONITOR_PRIVATE_KEY` for `private_key`, never from the command line,
+//! which every user of the machine can read. Format: Splunk's manual "Admin", "How to edit a configuration file".
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+use super::input_definition::{InputDefinition, MASK, Stanza};
+use super::log::{Fields, Log};
+use super::scheme::Scheme;
+use crate::durable;
+use crate::secret::Secret;
+
+/// More than any hand-written configuration has.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+/// What an input without splunkd is told on the command line.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    conf: PathBuf,
+    input: String,
+    checkpoint_dir: PathBuf,
+}
+
+impl Options {
+    /// How they are written, for the help.
+    pub const USAGE: &str = "--conf FILE --input NAME --checkpoint-dir DIR";
+
+    /// Takes the three options out of `arguments`; `None` if there is none of them.
+    ///
+    /// # Errors
+    /// Some are there and others are not, or one has no value.
+    pub fn take(arguments: &mut Vec<String>) -> Result<Option<Self>> {
+        let mut take = |name: &str| -> Result<Option<String>> {
+            let Some(at) = arguments.iter().position(|argument| argument == name) else {
+                return Ok(None);
+            };
+            arguments.remove(at);
+            if at == arguments.len() || arguments.iter().skip(at).any(|next| next == name) {
+                bail!("{name} wants one value");
+            }
+            Ok(Some(arguments.remove(at)).filter(|value| !value.is_empty()))
+        };
+        let options = ["--conf", "--input", "--checkpoint-dir"].map(|name| (name, take(name)));
+        let mut values = Vec::new();
+        let mut missing = None;
+        for (name, value) in options {
+            match value? {
+                Some(value) => values.push(value),
+                None => missing = missing.or(Some(name)),
+            }
+        }
+        if values.is_empty() {
+            return Ok(None);
+        }
+        let Ok([conf, input, checkpoint_dir]) = <[String; 3]>::try_from(values) else {
+            bail!(
+                "{} is missing: an input without splunkd wants {}",
+                missing.unwrap_or_default(),
+                Self::USAGE
+            );
+        };
+        Ok(Some(Self {
+            conf: conf.into(),
+            input,
+            checkpoint_dir: checkpoint_dir.into(),
+        }))
+    }
+
+    /// Reads the configuration of the input that the options name.
+    ///
+    /// # Errors
+    /// The file cannot be read, is not a configuration, or has no such stanza; no value is ever quoted.
+    pub fn read(self, scheme: &Scheme, log: &Log) -> Result<InputDefinition> {
+        let prefix = scheme.input("");
+        let name = self.input.strip_prefix(&prefix).unwrap_or(&self.input);
+        let path = &self.conf;
+        let mut params = params(path, scheme, name)?;
+        let is_clear = |value: &String| !value.is_empty() && value != MASK;
+        let in_file = scheme
+            .secrets()
+            .any(|param| params.get(param).is_some_and(is_clear));
+        if in_file && can_be_read_by_others(path) {
+            let fields = Fields::new()
+                .with("input", scheme.input(name))
+                .with("action", "configure");
+            log.warn(
+                &fields,
+                &format!(
+                    "{} holds a secret and can be read by other users of this machine: chmod 600, or put the secret in a file of its own or the environment",
+                    path.display()
+                ),
+            );
+        }
+        for param in scheme.secrets() {
+            if let Some(secret) = from_environment(scheme, param)? {
+                params.insert(param.to_owned(), secret);
+            }
+        }
+        Ok(InputDefinition {
+            server_host: String::new(),
+            server_uri: String::new(),
+            session_key: Secret::new(String::new()),
+            checkpoint_dir: self.checkpoint_dir,
+            stanza: Stanza::new(name.to_owned(), None, params),
+            standalone: true,
+        })
+    }
+}
+
+/// The environment variable that holds a secret parameter.
+#[must_use]
+pub fn variable(scheme: &Scheme, param: &str) -> String {
+    format!("{}_{param}", scheme.kind).to_ascii_uppercase()
+}
+
+fn from_environment(scheme: &Scheme, param: &str) -> Result<Option<String>> {
+    let name = variable(scheme, param);
+    match std::env::var(&name) {
+        Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
+        Err(std::env::VarError::NotPresent) => Ok(None),
+        Err(std::env::VarError::NotUnicode(_)) => {
+            bail!("the environment variable {name} is not text")
+        }
+    }
+}
+
+/// The parameters that hold for an input.
+fn params(path: &Path, scheme: &Scheme, name: &str) -> Result<BTreeMap<String, String>> {
+    let bytes = durable::read(path, MAX_FILE_BYTES)
+        .with_context(|| format!("{} cannot be read", path.display()))?
+        .with_context(|| format!("{}, named by --conf, does not exist", path.display()))?;
+    let text = String::from_utf8(bytes)
+        .ok()
+        .with_context(|| format!("{} is not text", path.display()))?;
+    let stanzas =
+        stanzas(&text).with_context(|| format!("{} is not a configuration", path.display()))?;
+    let input = scheme.input(name);
+    if !stanzas.contains_key(&input) {
+        let prefix = scheme.input("");
+        let known: Vec<_> = stanzas
+            .keys()
+            .filter(|stanza| stanza.starts_with(&prefix))
+            .map(|stanza| format!("[{stanza}]"))
+            .collect();
+        let there = match known.as_slice() {
+            [] => format!("it has no stanza [{prefix}NAME]"),
+            known => format!("it has {}", known.join(", ")),
+        };
+        bail!("{} has no stanza [{input}]: {there}", path.display());
+    }
+    let mut params = BTreeMap::new();
+    for stanza in ["default", scheme.kind, &input] {
+        params.extend(stanzas.get(stanza).cloned().unwrap_or_default());
+    }
+    Ok(params)
+}
+
+/// Splunk's syntax: stanzas in brackets, `key = value`, `#` comments, a backslash at the end that goes on with the
+/// next line. What stands before the first stanza belongs to `[default]`.
+fn stanzas(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
+    let mut stanzas: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+    let mut stanza = "default".to_owned();
+    let mut lines = text.trim_start_matches('\u{FEFF}').lines().enumerate();
+    while let Some((number, line)) = lines.next() {
+        let line = line.trim();
+        if line.is_empty() || line.starts_with('#') {
+            continue;
+        }
+        if let Some(name) = line.strip_prefix('[') {
+            let Some(name) = name.strip_suffix(']') else {
+                bail!(
+                    "line {} begins a stanza, but has no ] at its end",
+                    number + 1
+                );
+            };
+            name.trim().clone_into(&mut stanza);
+            stanzas.entry(stanza.clone()).or_default();
+            continue;
+        }
+        let Some((key, value)) = line.split_once('=') else {
+            bail!("line {} is neither a stanza nor key = value", number + 1);
+        };
+        let mut value = value.trim().to_owned();
+        while let Some(unfinished) = value.strip_suffix('\\') {
+            let next = lines.next().map_or("", |(_, line)| line.trim_end());
+            value = format!("{unfinished}\n{next}");
+        }
+        let params = stanzas.entry(stanza.clone()).or_default();
+        params.insert(key.trim().to_owned(), value);
+    }
+    Ok(stanzas)
+}
+
+#[cfg(unix)]
+fn can_be_read_by_others(path: &Path) -> bool {
+    use std::os::unix::fs::PermissionsExt;
+    std::fs::metadata(path).is_ok_and(|file| file.permissions().mode() & 0o077 != 0)
+}
+
+#[cfg(not(unix))]
+fn can_be_read_by_others(_: &Path) -> bool {
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Options, stanzas};
+
+    fn take(arguments: &[&str]) -> (Result<Option<Options>, String>, Vec<String>) {
+        let mut arguments: Vec<_> = arguments.iter().map(|&text| text.to_owned()).collect();
+        let taken = Options::take(&mut arguments).map_err(|error| error.to_string());
+        (taken, arguments)
+    }
+
+    #[test]
+    fn the_three_options_come_together_in_any_order() {
+        let (taken, rest) = take(&[
+            "--to",
+            "--input",
+            "prod",
+            "start",
+            "--checkpoint-dir",
+            "/c",
+            "--conf",
+            "/f",
+        ]);
+        let expected = Options {
+            conf: "/f".into(),
+            input: "prod".to_owned(),
+            checkpoint_dir: "/c".into(),
+        };
+        assert_eq!(taken, Ok(Some(expected)));
+        assert_eq!(rest, ["--to", "start"]);
+        assert_eq!(take(&["--to", "start"]).0, Ok(None));
+        for (arguments, expected) in [
+            (
+                &["--conf", "/f", "--input", "prod"][..],
+                "--checkpoint-dir is missing",
+            ),
+            (
+                &["--input", "prod", "--checkpoint-dir", "/c"],
+                "--conf is missing",
+            ),
+            (&["--conf"], "--conf wants one value"),
+            (&["--conf", "/f", "--conf", "/g"], "--conf wants one value"),
+            (
+                &["--conf", "", "--input", "prod", "--checkpoint-dir", "/c"],
+                "--conf is missing",
+            ),
+        ] {
+            let error = take(arguments).0.unwrap_err();
+            assert!(error.contains(expected), "{arguments:?}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_read_as_splunk_reads_it() {
+        let text = "\u{FEFF}# comment\r\nlimit = 5\r\n\n[ ds_monitor://a b ]\n  user_id=x = y  \nprivate_key = one \\\n  two\\\nthree\n#limit = 7\n[ds_monitor://a b]\nempty =\n";
+        let stanzas = stanzas(text).unwrap();
+        assert_eq!(stanzas["default"]["limit"], "5");
+        let stanza = &stanzas["ds_monitor://a b"];
+        assert_eq!(stanza["user_id"], "x = y");
+        assert_eq!(stanza["private_key"], "one \n  two\nthree");
+        assert_eq!(stanza["empty"], "");
+        assert_eq!(stanza.len(), 3);
+    }
+
+    #[test]
+    fn what_is_not_a_configuration_is_named_by_its_line_and_not_quoted() {
+        for (text, expected) in [
+            ("[a]\n\nprivate_key s3cret", "line 3 is neither"),
+            ("[s3cret", "line 1 begins a stanza"),
+        ] {
+            let error = stanzas(text).unwrap_err().to_string();
+            assert!(error.starts_with(expected), "{error}");
+            assert!(!error.contains("s3cret"), "{error}");
+        }
+    }
+}
