@@ -342,11 +342,13 @@ fn whatever_goes_wrong_on_the_way_20_000_records_arrive_and_only_unconfirmed_one
                     scene.assert_delivered_once();
                     let taken = scene.hec.taken().len();
                     let warnings = at_level(&run, "WARN");
+                    // Every third of 60 requests; four, of which two took a page before they broke off.
+                    let (taken, warnings) = (taken - 20_000, warnings.len());
                     match *name {
-                        "busy" => assert!(taken == 20_000 && warnings.len() > 20, "{name}"),
-                        "dropped" => assert!(taken == 21_000 && warnings.len() == 4, "{name}"),
-                        "late" => assert!(taken == 20_000 && warnings.is_empty(), "{name}"),
-                        _ => assert!(taken > 20_000 && warnings.len() > 40, "{name}"),
+                        "busy" => assert_eq!((taken, warnings), (0, 20)),
+                        "dropped" => assert_eq!((taken, warnings), (1_000, 4)),
+                        "late" => assert_eq!((taken, warnings), (0, 0)),
+                        _ => assert!(taken > 500 && warnings > 20, "{taken} {warnings}"),
                     }
                 });
             }
@@ -771,19 +773,19 @@ fn a_run_that_is_killed_while_acknowledgements_are_withheld_sends_again_what_was
 #[test]
 fn a_run_that_is_killed_again_and_again_loses_nothing_and_saves_nothing_that_is_not_confirmed() {
     // Small pages may be on their way together as long as they are no more than a batch.
-    const SHORTEST: usize = 270;
+    const SHORTEST: usize = 220;
     type Make = fn(usize) -> (String, String);
-    let cases: [(Make, usize, usize, usize); 2] = [
-        (short, 20_000, 250, hec::MAX_BATCH / SHORTEST),
-        (long, 9_000, 900, 900),
+    let cases: [(Make, usize, usize, usize, usize); 2] = [
+        (short, 20_000, 250, hec::MAX_BATCH / SHORTEST, 60),
+        (long, 7_200, 900, 900, 16),
     ];
     with_random(|random| {
-        for (make, count, page, on_their_way) in cases {
+        for (make, count, page, on_their_way, posts) in cases {
             for acknowledges in [false, true] {
                 let scene = Scene::new(make, count, page);
                 scene.hec.acknowledge(acknowledges);
-                let kills = killed_again_and_again(&scene, page + on_their_way, random);
-                assert!(kills > 4, "only {kills} kills");
+                let kills = killed_again_and_again(&scene, page + on_their_way, posts, random);
+                assert!(kills > 1, "only {kills} kills");
                 scene.assert_complete();
                 assert_eq!(scene.saved(), count);
             }
@@ -792,7 +794,12 @@ fn a_run_that_is_killed_again_and_again_loses_nothing_and_saves_nothing_that_is_
 }
 
 /// Kills one run after the other until one comes to its end, and says how many.
-fn killed_again_and_again(scene: &Scene, most_twice: usize, random: &mut Random) -> usize {
+fn killed_again_and_again(
+    scene: &Scene,
+    most_twice: usize,
+    most_posts: usize,
+    random: &mut Random,
+) -> usize {
     for kills in 0.. {
         let posts = scene.hec.posts();
         if random.chance(30) {
@@ -801,7 +808,7 @@ fn killed_again_and_again(scene: &Scene, most_twice: usize, random: &mut Random)
         }
         let before = scene.hec.events();
         let mut run = scene.spawn();
-        let enough = posts + random.below(8);
+        let enough = posts + random.below(most_posts);
         let ended = crate::delivery::eventually("batch or end", || {
             let ended = run.child.try_wait().unwrap().is_some();
             (ended || scene.hec.posts() > enough).then_some(ended)
@@ -1099,8 +1106,9 @@ fn an_address_or_a_token_that_cannot_be_right_is_refused_before_anything_is_aske
             .assert_no_secret(&[hec::TOKEN, secret]);
         let message = String::from_utf8(refused.stdout.clone()).unwrap();
         assert!(message.contains(expected), "{param}={value}: {message}");
+        assert!(scene.docusign.requests().is_empty(), "{param}={value}");
+        assert!(scene.hec.requests().is_empty(), "{param}={value}");
     }
-    assert!(scene.docusign.requests().is_empty() && scene.hec.requests().is_empty());
 }
 
 #[test]
@@ -1242,9 +1250,7 @@ fn check_has_a_step_for_the_collector_where_there_is_one() {
             .finish();
         run.assert_no_secret(&SECRETS);
         let text = String::from_utf8(run.stdout.clone()).unwrap();
-        let step = text
-            .lines()
-            .find_map(|line| line.strip_prefix("Event collector"));
+        let step = text.lines().find_map(|line| line.strip_prefix("Collector"));
         (
             run.status.code(),
             step.map(|step| step.trim().to_owned()),

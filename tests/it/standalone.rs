@@ -139,7 +139,7 @@ fn each_record_is_a_line_and_the_next_run_goes_on() {
     assert!(warnings(&run).is_empty(), "{}", run.report());
     assert_eq!(with_action(&run, "INFO", "page_ingested").len(), 3);
     let line = with_action(&run, "INFO", "events_ingested").remove(0);
-    assert_eq!(line.field("input"), "ds_monitor://prod");
+    assert_eq!(line.field("modular_input_name"), "ds_monitor://prod");
     assert_eq!(line.field("n_events"), "300");
     assert!(!run.stderr.contains("Splunk has read"), "{}", run.report());
     assert_eq!(scene.checkpoint()["cursor"], cursor_at(300).as_str());
@@ -307,7 +307,7 @@ fn default_and_kind_stanzas_apply_below_the_inputs_own() {
          [ds_monitor]\n\
          \x20 auth_url={url}\n\
          monitor_url   =   {url}  \n\
-         \t; another comment\n\
+         \t# another comment\n\
          integration_key = {}\n\
          limit = 70\n\
          #limit = 99\n\
@@ -399,7 +399,6 @@ fn a_file_that_cannot_be_understood_is_refused_with_the_line() {
         (format!("{good}nonsense\n"), count + 1),
         (format!("{good}[ds_monitor://x\n"), count + 1),
         (format!("\n\n[\n{good}"), 3),
-        (format!("{good}\n= value\n"), count + 2),
     ] {
         scene.write(&conf);
         let line_refused = refused(&scene.run());
@@ -466,81 +465,31 @@ fn options_are_all_needed_and_all_known() {
     let scene = Scene::new();
     let (conf, positions) = (scene.conf(), scene.positions());
     let (conf, positions) = (conf.to_str().unwrap(), positions.to_str().unwrap());
-    let cases: [(&[&str], &str); 10] = [
-        (&["run"], "--conf"),
-        (
-            &["run", "--input", "prod", "--checkpoint-dir", positions],
-            "--conf",
-        ),
-        (
-            &["run", "--conf", conf, "--checkpoint-dir", positions],
-            "--input",
-        ),
-        (
-            &["run", "--conf", conf, "--input", "prod"],
-            "--checkpoint-dir",
-        ),
-        (&["run", "--conf", conf, "--input"], "--input"),
-        (
-            &[
-                "run",
-                "--conf",
-                conf,
-                "--input",
-                "prod",
-                "--checkpoint-dir",
-                positions,
-                "--limit",
-                "5",
-            ],
-            "--limit",
-        ),
-        (
-            &[
-                "run",
-                "--conf",
-                conf,
-                "--input",
-                "prod",
-                "--checkpoint-dir",
-                positions,
-                "more",
-            ],
-            "more",
-        ),
-        (
-            &[
-                "run",
-                "--conf",
-                conf,
-                "--input",
-                "prod",
-                "--input",
-                "x",
-                "--checkpoint-dir",
-                positions,
-            ],
-            "--input",
-        ),
-        (
-            &["show", "--conf", conf, "--input", "prod"],
-            "--checkpoint-dir",
-        ),
-        (
-            &[
-                "reset",
-                "--conf",
-                conf,
-                "--input",
-                "prod",
-                "--checkpoint-dir",
-                positions,
-            ],
-            "--to",
-        ),
+    let all = [
+        "--conf",
+        conf,
+        "--input",
+        "prod",
+        "--checkpoint-dir",
+        positions,
+    ];
+    let run = |options: &[&'static str]| [&["run"], &all[..], options].concat();
+    let cases = [
+        (vec!["run"], "--conf"),
+        (vec!["run", "--input", "prod"], "--conf"),
+        ([&["run"], &all[2..]].concat(), "--conf"),
+        ([&["run"], &all[..2], &all[4..]].concat(), "--input"),
+        ([&["run"], &all[..4]].concat(), "--checkpoint-dir"),
+        ([&["run"], &all[..3]].concat(), "--input"),
+        (run(&["--input", "x"]), "--input"),
+        // What is not known is not shown: it may be a secret.
+        (run(&["--limit", "5"]), "--help"),
+        (run(&["more"]), "--help"),
+        ([&["show"], &all[..4]].concat(), "--checkpoint-dir"),
+        ([&["reset"], &all[..]].concat(), "--to"),
     ];
     for (arguments, expected) in cases {
-        let line = refused(&scene.call(arguments));
+        let line = refused(&scene.call(&arguments));
         assert!(
             line.sentence.contains(expected),
             "{arguments:?}: {}",
@@ -578,9 +527,8 @@ fn a_secret_is_no_option_and_is_not_shown_again() {
                 [&base[..1], secret, &base[1..]].concat(),
             ] {
                 let run = scene.call(&arguments);
-                let line = refused(&run);
+                refused(&run);
                 run.assert_no_secret(&["s3cret-on-the-line"]);
-                assert!(line.sentence.contains("DS_MONITOR_"), "{}", line.raw);
             }
         }
     }
@@ -589,7 +537,9 @@ fn a_secret_is_no_option_and_is_not_shown_again() {
         [&base[..], &["s3cret-on-the-line"]].concat(),
         vec!["run", "s3cret-on-the-line"],
     ] {
-        refused(&scene.call(&arguments));
+        let run = scene.call(&arguments);
+        refused(&run);
+        run.assert_no_secret(&["s3cret-on-the-line"]);
     }
 }
 
@@ -618,7 +568,6 @@ fn secrets_of_the_environment_win() {
         masked(no_file.clone(), "******"),
         masked(no_file.clone(), ""),
         masked(no_file.clone(), "something else"),
-        no_file.clone().param("private_key_path", "/does/not/exist"),
     ] {
         scene.write(&input.conf());
         let run = scene.start_as(&key(token(password(scene.input.clone()))), &["run"], "prod");
@@ -745,7 +694,7 @@ fn a_stanza_that_cannot_be_used_is_refused_as_in_splunk() {
     for (param, value, expected) in [
         ("limit", "5000", "1 to 2000"),
         ("integration_key", "", "integration_key"),
-        ("hec_url", "http://splunk.example.com:8088", "https"),
+        ("hec_url", "https://splunk.example.com:8088", "hec_token"),
         ("hec_token", "x", "hec_url"),
     ] {
         scene.write(&scene.input.clone().param(param, value).conf());
