@@ -7,6 +7,7 @@ use ds_monitor::splunk::checkpoint::file_stem;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
+use crate::delivery::short;
 use crate::ds_monitor;
 use crate::support::docusign::{
     ACCESS_TOKEN_MARK, Docusign, PRIVATE_KEY, cursor_at, sample_records,
@@ -31,7 +32,7 @@ struct Scene {
 impl Scene {
     /// Three pages of 100 records, and a file with the one stanza of their input.
     fn new() -> Self {
-        let records = sample_records(0..300);
+        let records: Vec<_> = (0..300).map(|n| short(n).0).collect();
         let docusign = Docusign::new().records(records.clone()).page_size(100);
         let folder = tempdir().unwrap();
         fs::create_dir(folder.path().join("positions")).unwrap();
@@ -234,7 +235,8 @@ fn a_reader_that_closes_early_and_a_signal_end_the_run_within_two_seconds() {
         run.signal(signal);
         assert_eq!(run.wait(STOP_DEADLINE).code(), Some(1));
     }
-    assert_eq!(lines(scene.run().assert_exit(0)).len(), 2_000);
+    let rest = scene.start(&["run"], "prod").finish();
+    assert_eq!(lines(rest.assert_exit(0)).len(), 2_000);
 }
 
 #[test]
@@ -299,7 +301,7 @@ fn default_and_kind_stanzas_apply_below_the_inputs_own() {
          \n\
          [default]\n\
          environment = demo\n\
-         limit = 7\n\
+         limit = 120\n\
          auth_url = http://127.0.0.1:1\n\
          start_from = 2026-01-01\n\
          [ds_lookups://prod]\n\
@@ -309,14 +311,14 @@ fn default_and_kind_stanzas_apply_below_the_inputs_own() {
          monitor_url   =   {url}  \n\
          \t# another comment\n\
          integration_key = {}\n\
-         limit = 70\n\
-         #limit = 99\n\
+         limit = 130\n\
+         #limit = 190\n\
          [ds_monitor://other]\n\
-         limit = 80\n\
+         limit = 140\n\
          [ds_monitor://prod]\n\
          user_id = {}\n\
          private_key_path = {}\n\
-         limit = 90\n\
+         limit = 150\n\
          start_from = earl\\\niest\n\
          unknown_setting = 1\n",
         crate::support::docusign::INTEGRATION_KEY,
@@ -344,7 +346,7 @@ fn default_and_kind_stanzas_apply_below_the_inputs_own() {
     let requests = scene.docusign.requests();
     let limits: Vec<_> = requests.iter().filter_map(|it| it.query("limit")).collect();
     assert!(
-        !limits.is_empty() && limits.iter().all(|limit| *limit == "90"),
+        !limits.is_empty() && limits.iter().all(|limit| *limit == "150"),
         "{limits:?}"
     );
     assert_eq!(scene.docusign.stream_cursors()[0], "2021-01-01T00:00:00Z");
