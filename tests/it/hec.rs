@@ -1102,7 +1102,6 @@ fn an_address_or_a_token_that_cannot_be_right_is_refused_before_anything_is_aske
             "https://splunk.example.com:8088/services/collector/event",
             "/services/collector",
         ),
-        ("hec_token", "s3cret-in-the\n-wrong-place", "hec_token"),
     ] {
         let input = scene.input.clone().param(param, value);
         let run = in_order(input.run(ds_monitor()));
@@ -1118,6 +1117,23 @@ fn an_address_or_a_token_that_cannot_be_right_is_refused_before_anything_is_aske
         assert!(message.contains(expected), "{param}={value}: {message}");
         assert!(scene.docusign.requests().is_empty(), "{param}={value}");
         assert!(scene.hec.requests().is_empty(), "{param}={value}");
+    }
+}
+
+#[test]
+fn a_token_that_no_request_can_carry_is_refused_before_anything_is_asked() {
+    let scene = Scene::small();
+    let input = scene.input.clone().param("hec_token", "tok\nen");
+    for run in [
+        input.run(ds_monitor()),
+        input
+            .start(ds_monitor(), &["check"], input.input_xml())
+            .finish(),
+    ] {
+        run.assert_exit(1).assert_no_secret(&["tok\nen", "tok en"]);
+        let text = String::from_utf8(run.stdout.clone()).unwrap() + &run.stderr;
+        assert!(text.contains("hec_token"), "{text}");
+        assert!(scene.docusign.requests().is_empty(), "{text}");
     }
 }
 
