@@ -127,6 +127,7 @@ struct Script {
 
 struct Balancer {
     sticky: bool,
+    turns: Vec<usize>,
     turn: usize,
 }
 
@@ -209,12 +210,17 @@ impl Hec {
         self.with(|script| script.withheld_from = from.into())
     }
 
-    /// So many indexers behind one address, each with channels of its own. A `sticky` balancer keeps a client, which
-    /// it knows by its cookie, at one of them; otherwise requests go to them in turns.
-    pub fn indexers(&self, count: usize, sticky: bool) -> Self {
+    /// Several indexers behind one address, each with channels of its own, which get the requests in these turns, again
+    /// and again. A `sticky` balancer keeps a client, which it knows by its cookie, at the one that it came to first.
+    pub fn indexers(&self, turns: &[usize], sticky: bool) -> Self {
         self.with(|script| {
+            let count = turns.iter().max().map_or(0, |most| most + 1);
             script.indexers = (0..count).map(|_| HashMap::new()).collect();
-            script.balancer = Some(Balancer { sticky, turn: 0 });
+            script.balancer = Some(Balancer {
+                sticky,
+                turns: turns.to_vec(),
+                turn: 0,
+            });
         })
     }
 
@@ -522,7 +528,6 @@ pub fn refusal(code: u64, event: Option<usize>) -> Reply {
 impl Script {
     /// The indexer that gets this request, and the cookie by which it gets the next one too.
     fn route(&mut self, request: &Request) -> (usize, Option<String>) {
-        let count = self.indexers.len();
         let Some(balancer) = &mut self.balancer else {
             return (0, None);
         };
@@ -532,7 +537,7 @@ impl Script {
         match known.and_then(|(_, value)| value.parse().ok()) {
             Some(indexer) if balancer.sticky => (indexer, None),
             _ => {
-                let indexer = balancer.turn % count;
+                let indexer = balancer.turns[balancer.turn % balancer.turns.len()];
                 balancer.turn += 1;
                 let cookie = format!("{COOKIE}={indexer}; Path=/; HttpOnly");
                 (indexer, balancer.sticky.then_some(cookie))
