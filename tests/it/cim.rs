@@ -335,6 +335,10 @@ fn compare(left: &Computed, operator: &str, right: &Computed) -> Computed {
         (Computed::Null, _) | (_, Computed::Null) => return Computed::Null,
         (Computed::Text(left), Computed::Text(right)) => left.partial_cmp(right),
         (Computed::Number(left), Computed::Number(right)) => left.partial_cmp(right),
+        // A field's text that is a number compares as one.
+        (Computed::Text(left), Computed::Number(right)) => {
+            left.parse::<f64>().unwrap().partial_cmp(right)
+        }
         _ => panic!("{left:?} {operator} {right:?}: texts and numbers are not compared here"),
     };
     let order = order.unwrap();
@@ -696,6 +700,7 @@ fn names_come_from_the_lookup_and_guids_stay_without_it() {
                 ("userId", actor),
                 ("user_email", "admin@example.com"),
                 ("user_name", "Admin"),
+                ("user_status", "Closed"),
             ],
         );
     let found = search_time.find(&record);
@@ -704,6 +709,9 @@ fn names_come_from_the_lookup_and_guids_stay_without_it() {
     assert_eq!(found.get("user_id"), target.to_uppercase());
     assert_eq!(found.get("src_user"), "admin@example.com");
     assert_eq!(found.get("src_user_id"), actor);
+    assert_eq!(found.get("actor"), "admin@example.com");
+    assert_eq!(found.get("actor_name"), "Admin");
+    assert_eq!(found.get("actor_status"), "Closed");
 }
 
 #[test]
