@@ -54,6 +54,9 @@ mod knowledge;
 /// What becomes of a record at search time, held against Splunk's Common Information Model.
 mod cim;
 
+/// The detections, computed on events that they must find and on events that they must not.
+mod detections;
+
 use std::path::Path;
 
 /// The collector under test.
