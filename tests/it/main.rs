@@ -51,6 +51,9 @@ mod tidy;
 /// The search-time files: every name that a setting or a search uses exists.
 mod knowledge;
 
+/// The reader of searches, held against what Splunk says of its language.
+mod spl;
+
 /// What becomes of a record at search time, held against Splunk's Common Information Model.
 mod cim;
 

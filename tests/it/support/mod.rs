@@ -15,9 +15,12 @@
     reason = "each user of the stand-ins needs a part of them, and a test fails by panicking"
 )]
 
+pub mod conf;
 pub mod docusign;
 pub mod http;
 pub mod input;
 pub mod proxy;
+pub mod search_time;
+pub mod spl;
 pub mod splunkd;
 pub mod tls;
