@@ -413,7 +413,7 @@ fn findings(view: &View, all: &[View], canned: Option<&Value>) -> Vec<String> {
     check_tokens(view, &mut found);
     check_layout(view, &mut found);
     for (id, panel) in view.part("visualizations") {
-        check_panel(view, id, panel, &mut found);
+        check_panel(view, all, id, panel, &mut found);
     }
     for (id, handler) in view.handlers() {
         check_handler(view, all, id, handler, &mut found);
@@ -620,7 +620,7 @@ fn check_columns(view: &View, id: &str, panel: &Value, found: &mut Vec<String>) 
     texts(&panel["context"], &mut check);
 }
 
-fn check_panel(view: &View, id: &str, panel: &Value, found: &mut Vec<String>) {
+fn check_panel(view: &View, all: &[View], id: &str, panel: &Value, found: &mut Vec<String>) {
     check_keys(id, panel, PANEL_KEYS, found);
     if !id.starts_with("viz_") {
         found.push(format!("{id}: the id does not begin with viz_"));
@@ -630,7 +630,7 @@ fn check_panel(view: &View, id: &str, panel: &Value, found: &mut Vec<String>) {
     let kind = panel["type"].as_str().unwrap_or_default();
     if ["splunk.markdown", "splunk.rectangle", "splunk.image"].contains(&kind) {
         let markdown = panel["options"]["markdown"].as_str().unwrap_or_default();
-        check_links(view, id, markdown, found);
+        check_links(view, all, id, markdown, found);
         return;
     }
     if panel["dataSources"].get("primary").is_none() {
@@ -907,10 +907,9 @@ fn links(markdown: &str) -> Vec<&str> {
     links.filter_map(|rest| rest.split(')').next()).collect()
 }
 
-fn check_links(view: &View, id: &str, markdown: &str, found: &mut Vec<String>) {
-    let all = views().unwrap_or_default();
+fn check_links(view: &View, all: &[View], id: &str, markdown: &str, found: &mut Vec<String>) {
     for link in links(markdown) {
-        check_url(view, &all, id, link, found);
+        check_url(view, all, id, link, found);
     }
 }
 
@@ -1192,4 +1191,457 @@ fn the_navigation_leads_to_every_view_once() {
         Some("true"),
         "an app with views is in the menu"
     );
+}
+
+/// A small view with nothing wrong in it, and its results.
+fn sound() -> (Value, Value) {
+    let definition = serde_json::json!({
+        "title": "Alerts",
+        "description": "A view to try the checks on.",
+        "defaults": {"dataSources": {"ds.search": {"options": {"queryParameters": {
+            "earliest": "$global_time.earliest$", "latest": "$global_time.latest$",
+        }}}}},
+        "inputs": {
+            "input_time": {
+                "type": "input.timerange", "title": "Time range",
+                "options": {"token": "global_time", "defaultValue": "-7d@h,now"},
+            },
+            "input_account": {
+                "type": "input.dropdown", "title": "Account", "dataSources": {"primary": "accounts"},
+                "options": {
+                    "token": "account_filter", "defaultValue": "sourcetype=ds_monitor",
+                    "items": ">frame(label, value) | objects()",
+                },
+                "context": {
+                    "label": ">primary | seriesByName(\"label\")", "value": ">primary | seriesByName(\"value\")",
+                },
+            },
+        },
+        "dataSources": {
+            "accounts": {"type": "ds.search", "name": "Accounts", "options": {
+                "query": "| inputlookup ds_accounts | eval label=account_name, value=\"accountId=\".accountId | table label value",
+            }},
+            "alerts": {"type": "ds.search", "name": "Alerts", "options": {
+                "query": "`ds_monitor_events` | search $account_filter$ data_model=Alerts | stats count BY user severity",
+            }},
+            "users": {"type": "ds.chain", "name": "Users", "options": {
+                "extend": "alerts", "query": "| search user=\"$chosen$\" | stats dc(user) AS Users",
+            }},
+        },
+        "visualizations": {
+            "viz_header": {"type": "splunk.markdown", "options": {
+                "markdown": "[Alerts](/app/ds_monitor/docusign_alerts?form.global_time.earliest=$global_time.earliest|u$&form.global_time.latest=$global_time.latest|u$&form.account_filter=$account_filter|u$)",
+            }},
+            "viz_alerts": {
+                "type": "splunk.table", "title": "Alerts", "description": "Empty: nobody is suspected.",
+                "dataSources": {"primary": "alerts"},
+                "options": {"columnFormat": {"severity": {
+                    "rowColors": "> table | seriesByName(\"severity\") | matchValue(colors)",
+                }}},
+                "context": {"colors": [{"match": "high", "value": "#C9302C"}]},
+                "eventHandlers": [
+                    {"type": "drilldown.setToken", "options": {"tokens": [{"token": "chosen", "key": "row.user.value"}]}},
+                    {"type": "drilldown.linkToSearch", "options": {
+                        "type": "custom", "earliest": "-1d", "latest": "now",
+                        "query": "`ds_monitor_events` | search data_model=Alerts user=\"$row.user.value$\"",
+                    }},
+                ],
+            },
+            "viz_users": {
+                "type": "splunk.singlevalue", "title": "Users", "description": "Who is suspected.",
+                "dataSources": {"primary": "users"},
+                "options": {"majorValue": "> primary | seriesByName('Users') | lastPoint()"},
+            },
+        },
+        "layout": {
+            "type": "grid", "options": {"width": 1440, "height": 400}, "globalInputs": ["input_time", "input_account"],
+            "structure": [
+                {"item": "viz_header", "type": "block", "position": {"x": 0, "y": 0, "w": 1440, "h": 50}},
+                {"item": "viz_alerts", "type": "block", "position": {"x": 0, "y": 50, "w": 1000, "h": 350}},
+                {"item": "viz_users", "type": "block", "position": {"x": 1000, "y": 50, "w": 440, "h": 350}},
+            ],
+        },
+    });
+    let canned = serde_json::json!({
+        "accounts": [{"label": "Example", "value": "accountId=a4d80c6e-71f2-4b39-8e5d-0c9b2a1f6378"}],
+        "alerts": [{"user": "ann@example.com", "severity": "high", "count": "2"}],
+        "users": {"fields": ["Users"], "rows": [["1"]]},
+    });
+    (definition, canned)
+}
+
+fn findings_of(definition: &Value, canned: &Value) -> Vec<String> {
+    let xml = format!(
+        "<dashboard version=\"2\" theme=\"light\"><label>Alerts</label><description>Alerts.</description>\
+         <definition><![CDATA[{definition}]]></definition></dashboard>"
+    );
+    let all = [View::parse("docusign_alerts", &xml).unwrap()];
+    findings(&all[0], &all, Some(canned))
+}
+
+#[test]
+fn a_view_in_which_every_name_fits_is_accepted() {
+    let (definition, canned) = sound();
+    assert_eq!(findings_of(&definition, &canned), [""; 0]);
+}
+
+#[test]
+fn whatever_does_not_fit_in_a_view_is_found() {
+    const ALERTS: &str = "/visualizations/viz_alerts";
+    const QUERY: &str = "/dataSources/alerts/options/query";
+    const EVENTS: &str = "`ds_monitor_events` | search $account_filter$";
+    let link = format!("{ALERTS}/eventHandlers/1/options");
+    let markdown = "/visualizations/viz_header/options/markdown";
+    let set = |path: &str, value: &str| (path.to_owned(), Value::from(value));
+    let json = |path: &str, text: &str| {
+        (
+            path.to_owned(),
+            serde_json::from_str::<Value>(text).unwrap(),
+        )
+    };
+    let cases = [
+        (
+            set("/title", "Alarms"),
+            "the title of docusign_alerts is not",
+        ),
+        (
+            set("/description", "Alerts"),
+            "its description is no sentence",
+        ),
+        (
+            json("/visualisations", "{}"),
+            "the key visualisations is not known",
+        ),
+        (
+            json(
+                "/dataSources/spare",
+                r#"{"type": "ds.search", "name": "x", "options": {"query": "| makeresults"}}"#,
+            ),
+            "spare: nothing uses it",
+        ),
+        (
+            set("/dataSources/alerts/options/querry", "x"),
+            "alerts: the key querry is not known",
+        ),
+        (
+            set("/dataSources/users/options/extend", "alarms"),
+            "users extends alarms, which is no search",
+        ),
+        (
+            set(
+                "/dataSources/users/options/query",
+                "| stats dc(usr) AS Users",
+            ),
+            "users: stats: it reads usr, which stats has not left",
+        ),
+        (
+            set(QUERY, &format!("{EVENTS} | stats count BY usr")),
+            "alerts: stats: it reads usr, which no event",
+        ),
+        (
+            set(
+                QUERY,
+                &format!("{EVENTS} data_model=Alert | stats count BY user severity"),
+            ),
+            "no data_model is Alert",
+        ),
+        (set(QUERY, EVENTS), "raw events come out"),
+        (
+            set(QUERY, &format!("{EVENTS} | stats count BY user severity ]")),
+            "a `]` too many",
+        ),
+        (
+            set(
+                QUERY,
+                "index=docusign sourcetype=ds_monitor | stats count BY user severity",
+            ),
+            "it names an index",
+        ),
+        (
+            set(
+                QUERY,
+                "sourcetype=ds_monitor $account_filter$ | stats count BY user severity",
+            ),
+            "does not begin with a macro",
+        ),
+        (
+            set(
+                QUERY,
+                "`ds_monitor_events` | search $acount_filter$ | stats count BY user severity",
+            ),
+            "$acount_filter$: nothing sets it",
+        ),
+        (
+            set("/inputs/input_account/options/defaultValue", ""),
+            "input_account: it has no default",
+        ),
+        (
+            set("/inputs/input_account/options/token", "global_time"),
+            "its token is missing, or another input's",
+        ),
+        (
+            set(
+                "/inputs/input_account/context/label",
+                "> primary | seriesByName('name')",
+            ),
+            "name does not come out of the search",
+        ),
+        (
+            set(
+                "/inputs/input_account/options/items",
+                ">frame(label, values) | objects()",
+            ),
+            "values is not in the context",
+        ),
+        (
+            set("/inputs/input_time/options/defaultValue", "-7x,now"),
+            "the time -7x is not understood",
+        ),
+        (
+            set(&format!("{ALERTS}/dataSources/primary"), "alarms"),
+            "the data source \"alarms\" (primary) does not exist",
+        ),
+        (
+            set(&format!("{ALERTS}/title"), ""),
+            "viz_alerts: it has no title",
+        ),
+        (
+            set(&format!("{ALERTS}/description"), ""),
+            "nothing says what it means when it is empty",
+        ),
+        (
+            set(&format!("{ALERTS}/descriptions"), "x"),
+            "the key descriptions is not known",
+        ),
+        (
+            json(&format!("{ALERTS}/options/columnFormat/User"), "{}"),
+            "User does not come out of the search",
+        ),
+        (
+            set(
+                &format!("{ALERTS}/options/columnFormat/severity/rowColors"),
+                "> table | seriesByName('severity') | matchValue(colours)",
+            ),
+            "colours is not in the context",
+        ),
+        (
+            set(
+                &format!("{ALERTS}/options/columnFormat/severity/rowColors"),
+                "> tabel | seriesByName('severity')",
+            ),
+            "tabel is nothing to take columns from",
+        ),
+        (
+            set(
+                "/visualizations/viz_users/options/majorValue",
+                "> primary | seriesByname('Users')",
+            ),
+            "the function seriesByname is not known",
+        ),
+        (
+            set(
+                "/visualizations/viz_users/options/majorValue",
+                "> primary | seriesByName('users')",
+            ),
+            "users does not come out of the search",
+        ),
+        (
+            set(
+                &format!("{ALERTS}/eventHandlers/0/options/tokens/0/key"),
+                "row.usr.value",
+            ),
+            "row.usr.value does not come out",
+        ),
+        (
+            set(
+                &format!("{ALERTS}/eventHandlers/0/options/tokens/0/token"),
+                "choosen",
+            ),
+            "$chosen$: nothing sets it",
+        ),
+        (
+            set(
+                &format!("{ALERTS}/eventHandlers/0/options/tokens/0/token"),
+                "choosen",
+            ),
+            "$choosen$: nothing uses it",
+        ),
+        (
+            set(
+                &format!("{ALERTS}/eventHandlers/0/type"),
+                "drilldown.setTokens",
+            ),
+            "the event handler drilldown.setTokens is not known",
+        ),
+        (
+            set(
+                &format!("{link}/query"),
+                "`ds_monitor_events` | search user=\"$row.usr.value$\"",
+            ),
+            "row.usr.value does not come out",
+        ),
+        (
+            set(
+                &format!("{link}/query"),
+                "`ds_monitor_events` | search user=$row.user.value$",
+            ),
+            "stands without quotation marks",
+        ),
+        (
+            set(
+                &format!("{link}/query"),
+                "`ds_monitor_events` | search usr=\"$row.user.value$\"",
+            ),
+            "the link to a search: search: it reads usr",
+        ),
+        (
+            set(&format!("{link}/earliest"), "$time.earliest$"),
+            "earliest of the link",
+        ),
+        (set(markdown, "[x](https://example.com/)"), "leaves the app"),
+        (
+            set(markdown, "[x](/app/ds_monitor/docusign_alarms)"),
+            "the view docusign_alarms does not exist",
+        ),
+        (
+            set(
+                markdown,
+                "[x](/app/ds_monitor/docusign_alerts?form.account_filter=$account_filter|u$)",
+            ),
+            "drops global_time.earliest",
+        ),
+        (
+            set(
+                markdown,
+                "[x](/app/ds_monitor/docusign_alerts?form.account_filter=$account_filter$)",
+            ),
+            "needs the filter |u",
+        ),
+        (
+            set(
+                markdown,
+                "[x](/app/ds_monitor/docusign_alerts?form.user=$chosen|u$)",
+            ),
+            "docusign_alerts has no token user",
+        ),
+        (
+            set(
+                markdown,
+                "[x](/app/ds_monitor/report?s=%2FservicesNS%2Fnobody%2Fds_monitor%2Fsaved%2Fsearches%2FNone)",
+            ),
+            "the saved search None does not exist",
+        ),
+        (
+            json("/layout/globalInputs", r#"["input_time"]"#),
+            "input_account is not once in the layout",
+        ),
+        (
+            set("/layout/structure/2/item", "viz_alerts"),
+            "the layout has viz_alerts twice",
+        ),
+        (
+            set("/layout/structure/2/item", "viz_alerts"),
+            "viz_users is not in the layout",
+        ),
+        (
+            set("/layout/structure/2/item", "viz_user"),
+            "the layout has viz_user, which does not exist",
+        ),
+        (
+            json("/layout/structure/2/position/x", "900"),
+            "viz_users lies over viz_alerts",
+        ),
+        (
+            json("/layout/structure/2/position/w", "600"),
+            "viz_users is wider than the canvas",
+        ),
+    ];
+    let mut missed = vec![];
+    for ((path, value), words) in cases {
+        let (mut definition, canned) = sound();
+        let (parent, name) = path.rsplit_once('/').unwrap();
+        match definition.pointer_mut(parent).unwrap() {
+            Value::Array(values) => values[name.parse::<usize>().unwrap()] = value,
+            parent => parent[name] = value,
+        }
+        let found = findings_of(&definition, &canned);
+        if !found.iter().any(|what| what.contains(words)) {
+            missed.push(format!(
+                "{path}\n  expected: {words}\n  found:    {found:?}"
+            ));
+        }
+    }
+    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn results_for_the_pictures_have_the_fields_of_the_searches() {
+    for (path, value, words) in [
+        (
+            "/alerts",
+            serde_json::json!([{"user": "ann@example.com", "count": "2"}]),
+            "missing [\"severity\"]",
+        ),
+        (
+            "/alerts",
+            serde_json::json!([{"user": "a", "severity": "low", "count": "2", "src": "x"}]),
+            "not from the search [\"src\"]",
+        ),
+        (
+            "/users",
+            serde_json::json!({"fields": ["Users"], "rows": [["1", "2"]]}),
+            "not as many values",
+        ),
+        (
+            "/user",
+            serde_json::json!([]),
+            "canned results for user, which does not exist",
+        ),
+        (
+            "/accounts",
+            serde_json::json!([{"label": "x", "value": "account=1"}]),
+            "input_account=account=1: alerts: search: it reads account",
+        ),
+        (
+            "/accounts",
+            serde_json::json!([{"label": "x", "value": "accountId=\"1"}]),
+            "a quotation mark is not closed",
+        ),
+    ] {
+        let (definition, mut canned) = sound();
+        canned[path.trim_start_matches('/')] = value;
+        let found = findings_of(&definition, &canned);
+        assert!(
+            found.iter().any(|what| what.contains(words)),
+            "{words}: {found:?}"
+        );
+    }
+    let (definition, mut canned) = sound();
+    canned.as_object_mut().unwrap().remove("users");
+    assert_eq!(
+        findings_of(&definition, &canned),
+        ["no canned results for users"]
+    );
+}
+
+#[test]
+fn a_file_that_is_no_view_is_refused() {
+    for (xml, words) in [
+        (
+            "<dashboard version=\"1.1\"></dashboard>",
+            "the root is no <dashboard version=\"2\">",
+        ),
+        (
+            "<dashboard version=\"2\"><label>x</label></dashboard>",
+            "not one <definition>",
+        ),
+        ("<dashboard version=\"2\"><label>x</label>", "not closed"),
+        (
+            "<dashboard version=\"2\"><definition>{</definition><description>x</description><label>x</label></dashboard>",
+            "the definition:",
+        ),
+    ] {
+        let refusal = View::parse("x", xml).err().unwrap_or_default();
+        assert!(refusal.contains(words), "{xml}: {refusal}");
+    }
 }
