@@ -54,6 +54,9 @@ mod knowledge;
 /// The reader of searches, held against what Splunk says of its language.
 mod spl;
 
+/// The dashboards: what they search, show and link to.
+mod views;
+
 /// What becomes of a record at search time, held against Splunk's Common Information Model.
 mod cim;
 

@@ -286,9 +286,7 @@ fn what_splunk_accepts_is_accepted() {
         "`events` | bin _time span=10m | stats sum(n) AS n BY _time user | sort 0 -n +user",
         "`events` | fillnull value=\"none\" user src | dedup 2 user, src keepempty=true",
         "`events` | rename data.Severity AS severity, ids{} AS ids | mvexpand ids | table _time severity ids",
-        "`events` [| inputlookup people where name=\"a*\" | fields guid | rename guid AS id]"
-            .replacen("`events`", "sourcetype=docs", 1)
-            .as_str(),
+        "sourcetype=docs [| inputlookup people where name=\"a*\" | fields guid | rename guid AS id]",
         "| inputlookup people | append [| makeresults | eval name=\"x\"] | stats count BY name",
         "`events` | stats count BY user | appendpipe [stats sum(count) AS count | eval user=\"all\"]",
         "`events` | rex field=user \"@(?<domain>.+)$\" | stats count BY domain",
@@ -692,10 +690,7 @@ fn what_the_manual_leaves_open_is_not_guessed() {
             "what is no number",
         ),
         ("`events` | stats count(ids) AS n", "several values"),
-        (
-            "sourcetype=docs | eval x=if(id=3, random, id) | stats latest(x) AS x",
-            "no _time",
-        ),
+        ("sourcetype=docs | stats latest(id) AS x", "no _time"),
         (
             "`events` | streamstats time_window=100s count AS n",
             "just as far away",

@@ -187,16 +187,14 @@ impl<'a> Cursor<'a> {
         if !names.contains(&name.as_str()) {
             return Err(format!("the option {name} is not known"));
         }
-        let value = if self.peek() == Some('"') {
-            self.quoted()?
-        } else {
-            self.run(|sign| !sign.is_whitespace() && !",()|[]\"".contains(sign))
-                .to_owned()
-        };
+        if self.peek() == Some('"') {
+            return Ok(Some((name, self.quoted()?)));
+        }
+        let value = self.run(|sign| !sign.is_whitespace() && !",()|[]\"".contains(sign));
         if value.is_empty() {
             return Err(format!("the option {name} has no value"));
         }
-        Ok(Some((name, value)))
+        Ok(Some((name, value.to_owned())))
     }
 
     /// What stands between this bracket and the one that closes it, without them.

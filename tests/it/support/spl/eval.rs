@@ -371,10 +371,17 @@ impl Expression {
                 "tostring" | "isnull" | "isnotnull" => {
                     arguments.iter().try_for_each(Self::check_parts)
                 }
-                "mvmap" => match &arguments[0] {
-                    Self::Field(_) => arguments[1].check_value(),
-                    _ => Err("mvmap works on a field".to_owned()),
-                },
+                "mvmap" => {
+                    let (mut over, mut inside) = (BTreeSet::new(), BTreeSet::new());
+                    arguments[0].reads(&mut over);
+                    arguments[1].reads(&mut inside);
+                    if over.len() != 1 || !inside.is_superset(&over) {
+                        return Err(
+                            "mvmap works on one field, which stands in both parts".to_owned()
+                        );
+                    }
+                    arguments.iter().try_for_each(Self::check_value)
+                }
                 _ => arguments.iter().try_for_each(Self::check_value),
             },
         }
@@ -770,8 +777,14 @@ fn call_function(name: &str, arguments: &[Expression], row: &Row, now: i64) -> R
                     .collect())
             });
         }
-        ("mvmap", [Expression::Field(field), to]) => {
-            return each_value(field, row, |row, _| values_of(to, row, now));
+        ("mvmap", [over, to]) => {
+            let mut names = BTreeSet::new();
+            over.reads(&mut names);
+            let field = names.pop_first().ok_or("mvmap without a field")?;
+            let mut row = row.clone();
+            let values = values_of(over, &row, now)?;
+            row.insert(field.clone(), values);
+            return each_value(&field, &row, |row, _| values_of(to, row, now));
         }
         ("min" | "max", arguments) => {
             let mut best: Option<f64> = None;

@@ -25,6 +25,7 @@ pub(crate) use eval::{Expression, Value, parse as parse_eval};
 pub(crate) use filter::matches;
 pub(crate) use flow::{Flow, Knowledge};
 pub(crate) use run::lookup_row;
+pub(crate) use time::{relative as relative_time, span};
 
 /// An event or a row: the values of each field. A field without a value is not there; an empty text is a value.
 pub(crate) type Row = BTreeMap<String, Vec<String>>;

@@ -121,22 +121,35 @@ fn snap(time: DateTime<Utc>, to: &str) -> Option<DateTime<Utc>> {
     }
 }
 
-/// The parts of a time format that Splunk and chrono understand alike.
+/// Refuses a time format that Splunk does not know.
 pub(crate) fn check_format(format: &str) -> Result<()> {
-    let mut signs = format.chars();
-    while let Some(sign) = signs.next() {
-        if sign == '%' {
-            match signs.next() {
-                Some(part) if "YmdHMSFTjaAbBeyszpI%".contains(part) => {}
-                part => return Err(format!("the time format %{}", part.unwrap_or(' '))),
-            }
+    let mut parts = format.split('%').skip(1);
+    while let Some(part) = parts.next() {
+        let part = match part {
+            "" => match parts.next() {
+                Some(_) => continue,
+                None => return Err(format!("the time format {format} ends with a %")),
+            },
+            part => part.trim_start_matches(['3', '6', '9']),
+        };
+        if !part.starts_with(|sign| "YmdHMSFTjaAbBeyszZpIkwNQ".contains(sign)) {
+            return Err(format!("the time format %{part}"));
+        }
+        if part.starts_with('Q') && !format.contains("%3Q") && !format.contains("%6Q") {
+            return Err("the time format %Q: write %3Q".to_owned());
         }
     }
     Ok(())
 }
 
 pub(crate) fn format(seconds: f64, format: &str) -> Result<String> {
-    check_format(format)?;
+    // The parts that Splunk and chrono understand alike.
+    let parts = format.split('%').skip(1).filter(|part| !part.is_empty());
+    for part in parts {
+        if !part.starts_with(|sign| "YmdHMSFTjaAbBeyspI".contains(sign)) {
+            return Err(format!("the tests do not know the time format %{part}"));
+        }
+    }
     #[expect(
         clippy::cast_possible_truncation,
         reason = "times are far from the limits"
