@@ -26,10 +26,19 @@ const FIRST_COLUMNS: [&str; 8] = [
 ];
 
 /// The words for `severity`, each with its number in `alert.severity`.
-const SEVERITIES: [(&str, &str); 4] = [("low", "2"), ("medium", "3"), ("high", "4"), ("critical", "5")];
+const SEVERITIES: [(&str, &str); 4] = [
+    ("low", "2"),
+    ("medium", "3"),
+    ("high", "4"),
+    ("critical", "5"),
+];
 
 /// Macros that say nothing about what counts: where the events are, and how a row is shortened.
-const PLACES: [&str; 3] = ["ds_monitor_index", "ds_monitor_events", "ds_monitor_first_values(2)"];
+const PLACES: [&str; 3] = [
+    "ds_monitor_index",
+    "ds_monitor_events",
+    "ds_monitor_first_values(2)",
+];
 
 struct Detection {
     name: String,
@@ -79,7 +88,9 @@ impl Detection {
             if part == "*" {
                 return (0..all).collect();
             }
-            part.split(',').map(|number| number.parse().unwrap()).collect()
+            part.split(',')
+                .map(|number| number.parse().unwrap())
+                .collect()
         };
         assert_eq!(cron[2..], ["*", "*", "*"], "{}", self.name);
         let mut runs = vec![];
@@ -92,7 +103,11 @@ impl Detection {
         let gaps: BTreeSet<i64> = runs.windows(2).map(|pair| pair[1] - pair[0]).collect();
         // One minute more or less gives way to another search.
         let longest = gaps.last().unwrap();
-        assert!(longest - gaps.first().unwrap() <= 2, "{}: {gaps:?}", self.name);
+        assert!(
+            longest - gaps.first().unwrap() <= 2,
+            "{}: {gaps:?}",
+            self.name
+        );
         TimeDelta::minutes(*longest)
     }
 }
@@ -118,7 +133,11 @@ impl Samples {
             search_time = search_time.with_row("ds_accounts", &cells(account));
         }
         let now = text["now"].as_str().unwrap().parse().unwrap();
-        Self { text: text.clone(), search_time, now }
+        Self {
+            text: text.clone(),
+            search_time,
+            now,
+        }
     }
 
     fn of(&self, detection: &Detection) -> &Map<String, Value> {
@@ -138,16 +157,25 @@ impl Samples {
         let mut records: Vec<Value> = vec![];
         for event in events.as_array().unwrap() {
             let event = event.as_object().unwrap();
-            let number = |key: &str, without: f64| event.get(key).map_or(without, |value| value.as_f64().unwrap());
+            let number = |key: &str, without: f64| {
+                event
+                    .get(key)
+                    .map_or(without, |value| value.as_f64().unwrap())
+            };
             let minutes_ago = number("minutes_ago", f64::NAN);
-            for turn in 0_u32..event.get("times").map_or(1, |times| times.as_u64().unwrap().try_into().unwrap()) {
+            for turn in 0_u32
+                ..event
+                    .get("times")
+                    .map_or(1, |times| times.as_u64().unwrap().try_into().unwrap())
+            {
                 let mut record = self.text["record"].clone();
                 let seconds = 60.0 * (minutes_ago - f64::from(turn) * number("minutes_apart", 0.0));
                 #[expect(clippy::cast_possible_truncation, reason = "minutes are small")]
                 let time = self.now - TimeDelta::seconds(seconds.round() as i64);
                 assert!(time < self.now, "{event:?} is in the future");
                 record["timestamp"] = json!(time.format("%Y-%m-%dT%H:%M:%S.0000000Z").to_string());
-                record["eventId"] = json!(format!("9b1f0a52-0f4e-4c43-9a39-{:012x}", records.len()));
+                record["eventId"] =
+                    json!(format!("9b1f0a52-0f4e-4c43-9a39-{:012x}", records.len()));
                 for (key, value) in event {
                     match key.as_str() {
                         "minutes_ago" | "times" | "minutes_apart" | "sent_twice" => {}
@@ -155,7 +183,9 @@ impl Samples {
                         "to" => record["affectedUserId"] = self.user_id(value),
                         "at" => {
                             let place = self.text["places"][value.as_str().unwrap()].clone();
-                            for (name, value) in place.as_object().unwrap_or_else(|| panic!("{value}")) {
+                            for (name, value) in
+                                place.as_object().unwrap_or_else(|| panic!("{value}"))
+                            {
                                 record[name] = value.clone();
                             }
                             record["ipAddressLocation"] = place;
@@ -241,7 +271,12 @@ fn each_detection_finds_its_events_and_says_what_they_mean() {
         let found = detection.run(&macros(), &samples.events(&sample["fires"]), samples.now);
         let expected = sample["rows"].as_array().unwrap();
         assert!(!expected.is_empty(), "{name} finds nothing");
-        assert_eq!(found.len(), expected.len(), "{name}: {:#?}", findings(&found));
+        assert_eq!(
+            found.len(),
+            expected.len(),
+            "{name}: {:#?}",
+            findings(&found)
+        );
         for (row, expected) in found.iter().zip(expected) {
             for (field, value) in expected.as_object().unwrap() {
                 assert_eq!(&column(row, field), value, "{name}: {field} of {row:#?}");
@@ -255,12 +290,21 @@ fn no_detection_takes_what_only_comes_close() {
     let samples = Samples::read();
     for detection in Detection::all() {
         let silent = samples.of(&detection)["silent"].as_array().unwrap().clone();
-        assert!(silent.len() >= 2, "{} has too few near misses", detection.name);
+        assert!(
+            silent.len() >= 2,
+            "{} has too few near misses",
+            detection.name
+        );
         for case in silent {
             let events = samples.events(&case["events"]);
             assert!(!events.is_empty(), "{case}");
             let found = detection.run(&macros(), &events, samples.now);
-            assert!(found.is_empty(), "{}, {}: {found:#?}", detection.name, case["why"]);
+            assert!(
+                found.is_empty(),
+                "{}, {}: {found:#?}",
+                detection.name,
+                case["why"]
+            );
         }
     }
 }
@@ -268,9 +312,16 @@ fn no_detection_takes_what_only_comes_close() {
 #[test]
 fn there_are_samples_for_every_detection_and_for_nothing_else() {
     let samples = Samples::read();
-    let sampled: BTreeSet<&String> = samples.text["detections"].as_object().unwrap().keys().collect();
+    let sampled: BTreeSet<&String> = samples.text["detections"]
+        .as_object()
+        .unwrap()
+        .keys()
+        .collect();
     let detections = Detection::all();
-    assert_eq!(sampled, detections.iter().map(|detection| &detection.name).collect());
+    assert_eq!(
+        sampled,
+        detections.iter().map(|detection| &detection.name).collect()
+    );
     assert!(detections.len() >= 12);
 }
 
@@ -293,13 +344,18 @@ fn every_macro_of_a_detection_changes_what_it_finds() {
             let definition = change["definition"].as_str().unwrap().to_owned();
             macros.get_mut(macro_name).unwrap().definition = definition;
             let found = findings(&detection.run(&macros, &events, samples.now));
-            assert_eq!(json!(found.len()), change["rows"], "{name}, {macro_name}: {found:#?}");
+            assert_eq!(
+                json!(found.len()),
+                change["rows"],
+                "{name}, {macro_name}: {found:#?}"
+            );
             assert_ne!(found, shipped, "{name}, {macro_name}");
         }
         used_anywhere.extend(used);
     }
     let about_detections = macros().into_keys().filter(|name| {
-        !PLACES.contains(&name.as_str()) && (name.ends_with("_threshold") || name != "ds_monitor_log")
+        !PLACES.contains(&name.as_str())
+            && (name.ends_with("_threshold") || name != "ds_monitor_log")
     });
     assert_eq!(used_anywhere, about_detections.collect());
 }
@@ -327,15 +383,29 @@ fn all_rows_have_the_same_first_columns_and_lead_back_to_the_events() {
             let time: f64 = single("_time").parse().unwrap();
             let age = f64::from(i32::try_from(samples.now.timestamp()).unwrap()) - time;
             assert!((0.0..=86400.0).contains(&age), "{name}: {row:#?}");
-            assert!(SEVERITIES.iter().any(|(word, _)| single("severity") == *word), "{name}");
+            assert!(
+                SEVERITIES
+                    .iter()
+                    .any(|(word, _)| single("severity") == *word),
+                "{name}"
+            );
             let finding = single("finding");
-            assert!(!finding.contains("null") && !finding.contains("  "), "{name}: {finding}");
+            assert!(
+                !finding.contains("null") && !finding.contains("  "),
+                "{name}: {finding}"
+            );
             single("account_name");
             assert!(!row["actor"].is_empty(), "{name}");
             assert!(row["user"].iter().all(|user| !user.is_empty()), "{name}");
             assert!((1..=20).contains(&row["eventIds"].len()), "{name}");
-            assert!(row["eventIds"].iter().all(|id| ids.contains(id)), "{name}: {row:#?}");
-            detection.throttle_fields().into_iter().for_each(|field| drop(single(field)));
+            assert!(
+                row["eventIds"].iter().all(|id| ids.contains(id)),
+                "{name}: {row:#?}"
+            );
+            detection
+                .throttle_fields()
+                .into_iter()
+                .for_each(|field| drop(single(field)));
         }
     }
 }
@@ -361,9 +431,15 @@ fn a_row_that_comes_out_of_several_runs_is_one_alert() {
             for row in &found {
                 let key: Vec<Value> = fields.iter().map(|field| column(row, field)).collect();
                 let key = json!(key).to_string();
-                assert!(in_this_run.insert(key.clone()), "{name}: {key} hides another row");
+                assert!(
+                    in_this_run.insert(key.clone()),
+                    "{name}: {key} hides another row"
+                );
                 let first = *first_seen.entry(key).or_insert(now);
-                assert!(now - first < period, "{name} repeats itself after its throttling has ended");
+                assert!(
+                    now - first < period,
+                    "{name} repeats itself after its throttling has ended"
+                );
             }
             now += detection.interval();
         }
@@ -392,12 +468,21 @@ fn every_detection_is_set_up_as_an_alert_that_is_off() {
         }
         let cron = detection.get("cron_schedule");
         for minute in cron.split(' ').next().unwrap().split(',') {
-            assert!(minutes.insert(minute.to_owned()), "{name}: another detection runs at {minute}");
+            assert!(
+                minutes.insert(minute.to_owned()),
+                "{name}: another detection runs at {minute}"
+            );
         }
-        let earliest = detection.get("dispatch.earliest_time").strip_prefix('-').unwrap();
+        let earliest = detection
+            .get("dispatch.earliest_time")
+            .strip_prefix('-')
+            .unwrap();
         let window = length(earliest.split_once('@').unwrap().0);
         let late = TimeDelta::minutes(30);
-        assert!(window >= detection.interval() + late, "{name} misses what is late by half an hour");
+        assert!(
+            window >= detection.interval() + late,
+            "{name} misses what is late by half an hour"
+        );
 
         // The number is that of a row that the search finds.
         let rows = samples.of(&detection)["rows"].as_array().unwrap();
@@ -405,7 +490,10 @@ fn every_detection_is_set_up_as_an_alert_that_is_off() {
             .iter()
             .find(|(_, number)| *number == detection.get("alert.severity"))
             .unwrap();
-        assert!(rows.iter().any(|row| row["severity"] == *word), "{name}: {word}");
+        assert!(
+            rows.iter().any(|row| row["severity"] == *word),
+            "{name}: {word}"
+        );
     }
 }
 
@@ -427,19 +515,34 @@ fn a_description_names_every_technique_and_is_short_enough_to_be_read() {
         // Docusign's own alerts are too many to be told one by one.
         if !search.contains("data_model=Alerts") {
             for technique in techniques {
-                assert!(description.contains(&format!("{technique} ")), "{name}: {technique}");
+                assert!(
+                    description.contains(&format!("{technique} ")),
+                    "{name}: {technique}"
+                );
             }
         }
         // Macros and searches that a description names exist.
         for word in description.split([' ', ',', '.', ';', ':', '(', ')']) {
             if let Some(macro_name) = word.strip_prefix("ds_monitor_") {
-                assert!(macros().contains_key(&format!("ds_monitor_{macro_name}")), "{name}: {word}");
+                assert!(
+                    macros().contains_key(&format!("ds_monitor_{macro_name}")),
+                    "{name}: {word}"
+                );
             }
         }
-        for named in description.split("the search ").skip(1).chain(description.split("see ").skip(1)) {
-            if let Some(at) = ["Docusign Monitor - ", "Docusign Detection - "].iter().find(|at| named.starts_with(**at)) {
+        for named in description
+            .split("the search ")
+            .skip(1)
+            .chain(description.split("see ").skip(1))
+        {
+            if let Some(at) = ["Docusign Monitor - ", "Docusign Detection - "]
+                .iter()
+                .find(|at| named.starts_with(**at))
+            {
                 let known = conf("savedsearches").into_iter();
-                let mut known = known.filter(|(search, _)| search.starts_with(at) && named.starts_with(search.as_str()));
+                let mut known = known.filter(|(search, _)| {
+                    search.starts_with(at) && named.starts_with(search.as_str())
+                });
                 assert!(known.next().is_some(), "{name}: {named}");
             }
         }
@@ -447,7 +550,9 @@ fn a_description_names_every_technique_and_is_short_enough_to_be_read() {
 }
 
 fn is_technique(text: &str) -> bool {
-    let digits = |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    let digits = |text: &str, count: usize| {
+        text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit())
+    };
     let Some(number) = text.strip_prefix('T') else {
         return false;
     };
@@ -465,7 +570,11 @@ fn a_detection_asks_only_for_events_that_the_table_names() {
     let mut asked = 0;
     for detection in Detection::all() {
         let search = detection.get("search");
-        assert!(!search.contains(" object=") && !search.contains("ds_object="), "{}", detection.name);
+        assert!(
+            !search.contains(" object=") && !search.contains("ds_object="),
+            "{}",
+            detection.name
+        );
         for field in ["event_name", "signature"] {
             for (at, _) in search.match_indices(field) {
                 for name in compared_with(search, at, field) {
@@ -507,7 +616,10 @@ fn every_macro_is_explained_and_every_threshold_is_a_number() {
         assert!(last.starts_with("# "), "[{name}] is not explained");
         if name.ends_with("_threshold") {
             let definition = setting(&settings, "definition").unwrap();
-            assert!(definition.parse::<u32>().is_ok_and(|number| number > 0), "[{name}]");
+            assert!(
+                definition.parse::<u32>().is_ok_and(|number| number > 0),
+                "[{name}]"
+            );
         }
     }
 }
