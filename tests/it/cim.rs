@@ -157,7 +157,7 @@ fn objections(record: &Value, found: &Found) -> Vec<String> {
             .is_some_and(|values| values.iter().any(|value| !value.is_empty()))
     };
     let mut objections = vec![];
-    for model in models(&found) {
+    for model in models(found) {
         for field in model.required {
             let excused = ABSENT_WITHOUT.iter().find(|(absent, _)| absent == field);
             let excused = excused.is_some_and(|(_, without)| !without.iter().any(&is_filled));
@@ -186,7 +186,7 @@ fn objections(record: &Value, found: &Found) -> Vec<String> {
         }
     }
     // What is not known stays absent; the data models themselves put a word there.
-    for field in models(&found).flat_map(|model| model.required) {
+    for field in models(found).flat_map(|model| model.required) {
         if ["N/A", "null", "-", "unknown"].contains(&found.get(field)) {
             objections.push(format!("{field} is no value"));
         }

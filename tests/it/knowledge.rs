@@ -781,6 +781,7 @@ fn read_knowledge() -> Knowledge {
 fn values_of(field: &str) -> Option<BTreeSet<String>> {
     let column = match field {
         "signature" => "event_name",
+        "ds_object" => "object",
         "ds_known" => "known",
         "ds_basis" => "basis",
         "action" => "cim_action",
@@ -790,7 +791,7 @@ fn values_of(field: &str) -> Option<BTreeSet<String>> {
     };
     let rows = table("ds_actions").1;
     let mut values: BTreeSet<String> = rows.iter().map(|row| row[column].clone()).collect();
-    values.remove("");
+    values.retain(|value| !["", "*"].contains(&value.as_str()));
     if field == "severity" {
         // The table itself has no alert of these; a record can.
         values.extend(["critical", "high", "low"].map(str::to_owned));
@@ -833,7 +834,11 @@ fn check_new_search(text: &str) -> Checked {
             (false, field) => values_of(field),
         };
         let can_be = |values: BTreeSet<String>| {
-            value.is_empty() || values.iter().any(|known| matches(value, known))
+            // Either may be a pattern: what a search looks for, or the object of a row of the table.
+            let fits = |known: &String| {
+                matches(value, known) || matches(&known.to_lowercase(), &value.to_lowercase())
+            };
+            value.is_empty() || values.iter().any(fits)
         };
         if !values.is_none_or(can_be) {
             return Err(format!("no {field} is {value}"));
@@ -891,6 +896,11 @@ fn a_value_that_no_event_has_is_refused() {
         refusal("sourcetype=ds_monitor | where event_name=\"Envelope Sent\""),
         "no event_name is Envelope Sent"
     );
+    assert_eq!(
+        refusal("sourcetype=ds_monitor ds_object=Envelop"),
+        "no ds_object is Envelop"
+    );
+    assert!(check_search("sourcetype=ds_monitor ds_object=LoginPolicyRule").is_ok());
     assert_eq!(
         refusal("`ds_monitor_log` action=page_read"),
         "no action is page_read"

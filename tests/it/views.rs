@@ -104,10 +104,13 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The elements of a file, each with its attributes and the text in it.
-fn elements(xml: &str) -> Result<Vec<(String, BTreeMap<String, String>, String)>, String> {
+/// An element of a file: its name, its attributes, and the text in it.
+type Element = (String, BTreeMap<String, String>, String);
+
+/// The elements of a file in their order.
+fn elements(xml: &str) -> Result<Vec<Element>, String> {
     let mut reader = Reader::from_str(xml);
-    let mut found: Vec<(String, BTreeMap<String, String>, String)> = vec![];
+    let mut found: Vec<Element> = vec![];
     let mut open: Vec<usize> = vec![];
     loop {
         let event = reader.read_event().map_err(|error| error.to_string())?;

@@ -40,7 +40,8 @@ pub(crate) struct SearchTime {
     pub(crate) evals: Vec<(String, Expression)>,
     lookups: Vec<AutomaticLookup>,
     tables: BTreeMap<String, Vec<Row>>,
-    event_types: Vec<(String, Search)>,
+    /// Each with its search and its tags.
+    event_types: Vec<(String, Search, Vec<String>)>,
 }
 
 /// An event as a search finds it.
@@ -98,11 +99,14 @@ impl SearchTime {
             (name, rows)
         });
         let macros = conf::macros();
+        let tags = conf("tags");
         let event_types = conf("eventtypes").into_iter().map(|(name, settings)| {
             let search = conf::setting(&settings, "search").unwrap();
             let search =
                 Search::parse(search, &macros).unwrap_or_else(|what| panic!("{name}: {what}"));
-            (name, search)
+            let tags = stanza(&tags, &format!("eventtype={name}"));
+            let tags = tags.into_iter().map(|(tag, _)| tag).collect();
+            (name, search, tags)
         });
         Self {
             tables: tables.collect(),
@@ -169,7 +173,6 @@ impl SearchTime {
             }
         }
 
-        let tags_conf = conf("tags");
         let (mut tags, mut names) = (BTreeSet::new(), vec![]);
         let mut world = World {
             events: vec![fields.clone()],
@@ -177,10 +180,9 @@ impl SearchTime {
         };
         // A search runs on events with a time, which no event type looks at.
         world.events[0].insert("_time".to_owned(), vec!["0".to_owned()]);
-        for (name, search) in &self.event_types {
+        for (name, search, own_tags) in &self.event_types {
             if !search.run(&world).unwrap().is_empty() {
-                let settings = stanza(&tags_conf, &format!("eventtype={name}"));
-                tags.extend(settings.into_iter().map(|(tag, _)| tag));
+                tags.extend(own_tags.iter().cloned());
                 names.push(name.clone());
             }
         }

@@ -408,25 +408,18 @@ impl Flow {
             Command::Rename(pairs) => {
                 self.read_all(pairs.iter().map(|(from, _)| from))?;
                 for (from, to) in pairs {
-                    match self.names.iter().position(|name| name == from) {
-                        Some(at) => {
-                            self.names.retain(|name| name != to);
-                            let at = at.min(self.names.len().saturating_sub(1));
-                            let at = self
-                                .names
-                                .iter()
-                                .position(|name| name == from)
-                                .unwrap_or(at);
-                            self.names[at].clone_from(to);
-                            self.made.insert(to.clone());
-                            self.removed.insert(from.clone());
-                            self.removed.remove(to);
-                        }
-                        None => {
-                            self.remove(from);
-                            self.make(to);
-                        }
+                    let is_named = self.names.contains(from);
+                    // What had the new name is gone.
+                    self.names.retain(|name| name != to);
+                    for name in self.names.iter_mut().filter(|name| *name == from) {
+                        name.clone_from(to);
                     }
+                    if !is_named {
+                        self.names.push(to.clone());
+                    }
+                    self.made.insert(to.clone());
+                    self.removed.insert(from.clone());
+                    self.removed.remove(to);
                 }
             }
             Command::Fillnull { fields, .. } => {

@@ -225,7 +225,7 @@ impl Runner<'_> {
                         if *keep {
                             named || own
                         } else {
-                            !named && !(own && *hidden)
+                            !(named || own && *hidden)
                         }
                     });
                 }
