@@ -835,9 +835,10 @@ fn check_new_search(text: &str) -> Checked {
         };
         let can_be = |values: BTreeSet<String>| {
             // Either may be a pattern: what a search looks for, or the object of a row of the table.
-            let fits = |known: &String| {
-                matches(value, known) || matches(&known.to_lowercase(), &value.to_lowercase())
+            let takes = |known: &String| {
+                known.contains('*') && matches(&known.to_lowercase(), &value.to_lowercase())
             };
+            let fits = |known: &String| matches(value, known) || takes(known);
             value.is_empty() || values.iter().any(fits)
         };
         if !values.is_none_or(can_be) {

@@ -1148,51 +1148,100 @@ fn every_view_is_in_order() {
     );
 }
 
+/// What is wrong with the navigation of an app that has these views and saved searches.
+fn nav_findings(xml: &str, views: &[&str], saved: &[&str]) -> Result<Vec<String>, String> {
+    let (mut found, mut named, mut defaults) = (vec![], vec![], 0);
+    for (element, attributes, _) in &elements(xml)? {
+        let get = |key: &str| attributes.get(key).map_or("", String::as_str);
+        let name = get("name");
+        match element.as_str() {
+            "nav" | "collection" | "divider" => {}
+            "view" => {
+                defaults += usize::from(get("default") == "true");
+                if !views.contains(&name) && !PAGES_OF_SPLUNK.contains(&name) {
+                    found.push(format!("the view {name} does not exist"));
+                }
+                named.push(name.to_owned());
+            }
+            // All saved searches whose names contain a text, or the one of a name.
+            "saved" if !get("source").is_empty() => {
+                let text = get("match");
+                let sources = ["all", "unclassified"];
+                if !sources.contains(&get("source"))
+                    || !saved.iter().any(|name| name.contains(text))
+                {
+                    found.push(format!("no saved search fits {text}"));
+                }
+            }
+            "saved" if saved.contains(&name) => {}
+            "saved" => found.push(format!("the saved search {name} does not exist")),
+            other => found.push(format!("<{other}> is not known")),
+        }
+    }
+    if defaults != 1 {
+        found.push(format!("{defaults} views are the first to be shown"));
+    }
+    for view in views {
+        let times = named.iter().filter(|name| name == view).count();
+        if times != 1 {
+            found.push(format!("{view} is there {times} times"));
+        }
+    }
+    Ok(found)
+}
+
 #[test]
 fn the_navigation_leads_to_every_view_once() {
     let views = views().unwrap_or_else(|what| panic!("{what}"));
-    let nav = files("default/data/ui/nav");
-    if nav.is_empty() {
+    if files("default/data/ui/nav").is_empty() {
         assert!(views.is_empty(), "there are views and no navigation");
         return;
     }
     assert!(!views.is_empty(), "there is a navigation and no view");
-    let elements =
-        elements(&read("default/data/ui/nav/default.xml")).unwrap_or_else(|what| panic!("{what}"));
-    let mut named = vec![];
-    let mut defaults = 0;
-    for (element, attributes, _) in &elements {
-        let name = attributes.get("name").cloned().unwrap_or_default();
-        match element.as_str() {
-            "nav" | "collection" | "divider" => {}
-            "view" => {
-                defaults += usize::from(
-                    attributes
-                        .get("default")
-                        .is_some_and(|value| value == "true"),
-                );
-                let known =
-                    views.iter().any(|view| view.id == name) || PAGES_OF_SPLUNK.contains(&&*name);
-                assert!(
-                    known,
-                    "the navigation leads to {name}, which does not exist"
-                );
-                named.push(name);
-            }
-            "saved" => drop(stanza(&conf("savedsearches"), &name)),
-            other => panic!("<{other}> in the navigation"),
-        }
-    }
-    assert_eq!(defaults, 1, "one view is the first to be shown");
-    for view in &views {
-        let times = named.iter().filter(|name| **name == view.id).count();
-        assert_eq!(times, 1, "{} is in the navigation {times} times", view.id);
-    }
-    let app = stanza(&conf("app"), "ui");
+    let ids: Vec<&str> = views.iter().map(|view| view.id.as_str()).collect();
+    let saved = conf("savedsearches");
+    let saved: Vec<&str> = saved.iter().map(|(name, _)| name.as_str()).collect();
+    let found = nav_findings(&read("default/data/ui/nav/default.xml"), &ids, &saved);
+    assert_eq!(found, Ok(vec![]));
+    let visible = setting(&stanza(&conf("app"), "ui"), "is_visible") == Some("true");
+    assert!(visible, "an app with views is in the menu: is_visible");
+}
+
+#[test]
+fn a_navigation_that_leads_nowhere_is_found() {
+    let found = |inner: &str| {
+        let xml = format!("<nav search_view=\"search\">{inner}</nav>");
+        nav_findings(&xml, &["one", "two"], &["Docusign Monitor - Lag"]).unwrap()
+    };
+    let sound = "<view name=\"one\" default=\"true\"/><collection label=\"x\"><view name=\"two\"/></collection>";
+    assert_eq!(found(sound), [""; 0]);
+    let saved = "<saved source=\"unclassified\" match=\"Docusign Monitor\"/><saved name=\"Docusign Monitor - Lag\"/>";
     assert_eq!(
-        setting(&app, "is_visible"),
-        Some("true"),
-        "an app with views is in the menu"
+        found(&format!("{sound}{saved}<view name=\"search\"/>")),
+        [""; 0]
+    );
+    for (more, words) in [
+        ("<view name=\"three\"/>", "the view three does not exist"),
+        ("<view name=\"two\"/>", "two is there 2 times"),
+        (
+            "<view name=\"search\" default=\"true\"/>",
+            "2 views are the first to be shown",
+        ),
+        (
+            "<saved name=\"Lag\"/>",
+            "the saved search Lag does not exist",
+        ),
+        (
+            "<saved source=\"all\" match=\"Docusign Detection\"/>",
+            "no saved search fits Docusign Detection",
+        ),
+        ("<a href=\"https://example.com\"/>", "<a> is not known"),
+    ] {
+        assert_eq!(found(&format!("{sound}{more}")), [words]);
+    }
+    assert_eq!(
+        found("<view name=\"one\" default=\"true\"/>"),
+        ["two is there 0 times"]
     );
 }
 
