@@ -23,6 +23,7 @@ use crate::position::{Position, State};
 use crate::retry::Patience;
 use crate::settings::{self, DS_MONITOR, Settings, StartFrom};
 use crate::splunk::checkpoint::{CheckpointStore, Loaded};
+use crate::splunk::conf;
 use crate::splunk::credentials;
 use crate::splunk::event;
 use crate::splunk::hec::{self, HecError, HecSettings};
@@ -264,7 +265,10 @@ fn check(mut definition: InputDefinition, session: &Session, screen: &mut Screen
     screen.line("Input", &input)?;
     settings::prefer_key_file(&mut definition.stanza);
     let rest = Rest::new(&definition);
-    let secrets = credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza);
+    let secrets = match definition.standalone {
+        true => conf::require_secrets(&DS_MONITOR, &definition.stanza),
+        false => credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza),
+    };
     let stanza = &definition.stanza;
     let settings = match Settings::of(stanza, session.clock.now()) {
         Ok(settings) => settings,

@@ -21,6 +21,7 @@ use crate::docusign::monitor_api::{End, MonitorApi, Page, Record, Stream};
 use crate::position::{Position, State, resume};
 use crate::settings::{DS_MONITOR, Settings, prefer_key_file, private_key, require_unmasked};
 use crate::splunk::checkpoint::CheckpointStore;
+use crate::splunk::conf;
 use crate::splunk::credentials::{self, Secrets};
 use crate::splunk::event::{Event, EventSink, Undelivered};
 use crate::splunk::hec::{HecSettings, HecWriter};
@@ -73,7 +74,11 @@ impl ModularInput for DsMonitor {
         let rest = Rest::new(&definition);
         prefer_key_file(&mut definition.stanza);
         let pasted = credentials::pasted(&DS_MONITOR, &definition.stanza);
-        credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza)
+        let secrets = match definition.standalone {
+            true => conf::require_secrets(&DS_MONITOR, &definition.stanza),
+            false => credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza),
+        };
+        secrets
             .and_then(|()| require_unmasked(&definition.stanza))
             .map_err(|error| Failure::of("configure", &error))?;
         let stanza = &definition.stanza;

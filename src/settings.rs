@@ -689,6 +689,9 @@ fn hec(stanza: &Stanza, network: &Network) -> Result<Option<HecSettings>> {
             "the parameter hec_url is missing: enter the address of the HTTP Event Collector, or clear hec_token"
         ),
     };
+    if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        bail!("the parameter hec_token holds characters that no token has: enter it again");
+    }
     let url = hec::base_url(url).map_err(|problem| anyhow!("the parameter hec_url {problem}"))?;
     let near = is_loopback(&url);
     let proxy = network.proxy.clone().filter(|_| !near);
@@ -823,6 +826,8 @@ mod tests {
             ("proxy_url", "s3cret:3128"),
             ("proxy_url", "socks5://127.0.0.1:1"),
             ("proxy_url", "http://user:s3cret@127.0.0.1:1"),
+            ("hec_token", "s3 cret"),
+            ("hec_token", "s3\ncret"),
             ("ca_file", "relative.pem"),
             ("ca_file", "/does/not/exist.pem"),
             ("hec_url", "s3cret"),
@@ -844,6 +849,8 @@ mod tests {
         ] {
             let mut changes = vec![(param, value)];
             changes.extend((param == "hec_url").then_some(token));
+            let url = ("hec_url", "https://splunk.example.com:8088");
+            changes.extend((param == "hec_token").then_some(url));
             let error = settings(&changes).unwrap_err();
             let message = format!("{error:#}");
             assert!(message.contains(param), "{param}={value}: {message}");

@@ -112,6 +112,20 @@ impl Options {
     }
 }
 
+/// Checks that no secret is masked: here is no splunkd that would know it.
+///
+/// # Errors
+/// One is; the error says where it is expected.
+pub fn require_secrets(scheme: &Scheme, stanza: &Stanza) -> Result<()> {
+    match stanza.masked(scheme).first() {
+        Some(param) => bail!(
+            "the parameter {param} is masked, and there is no splunkd here that would know it: put the secret in the place of the mask, or into the environment variable {}",
+            variable(scheme, param)
+        ),
+        None => Ok(()),
+    }
+}
+
 /// The environment variable that holds a secret parameter.
 #[must_use]
 pub fn variable(scheme: &Scheme, param: &str) -> String {
@@ -182,7 +196,8 @@ fn stanzas(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
             stanzas.entry(stanza.clone()).or_default();
             continue;
         }
-        let Some((key, value)) = line.split_once('=') else {
+        let key_and_value = line.split_once('=');
+        let Some((key, value)) = key_and_value.filter(|(key, _)| !key.is_empty()) else {
             bail!("line {} is neither a stanza nor key = value", number + 1);
         };
         let mut value = value.trim().to_owned();
@@ -274,6 +289,7 @@ mod tests {
     fn what_is_not_a_configuration_is_named_by_its_line_and_not_quoted() {
         for (text, expected) in [
             ("[a]\n\nprivate_key s3cret", "line 3 is neither"),
+            ("= s3cret", "line 1 is neither"),
             ("[s3cret", "line 1 begins a stanza"),
         ] {
             let error = stanzas(text).unwrap_err().to_string();

@@ -54,6 +54,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// How often in a row batches are sent again because their acknowledgements are lost.
 const MAX_RESENDS: u32 = 3;
 
+/// So many refusals in a row, with no event accepted between them, are not the fault of the events.
+const MAX_REFUSALS: u32 = 20;
+
 /// An answer holds a few numbers.
 const MAX_ANSWER_BYTES: u64 = 1024 * 1024;
 
@@ -207,6 +210,7 @@ impl HecWriter {
             under_way: VecDeque::new(),
             asked: (Duration::ZERO, Duration::ZERO),
             resends: 0,
+            refusals: 0,
             taken: Arc::clone(&taken),
             acknowledged: Arc::clone(&acknowledged),
             tell,
@@ -599,6 +603,7 @@ struct Courier {
     /// When acknowledgements are asked for next, and the pause after that.
     asked: (Duration, Duration),
     resends: u32,
+    refusals: u32,
     taken: Arc<AtomicU64>,
     acknowledged: Arc<AtomicBool>,
     tell: Sender<Result<(), Undelivered>>,
@@ -643,14 +648,14 @@ impl Courier {
             let answer = self.post(&batch)?;
             match answer.verdict() {
                 Verdict::Event(Some(number)) if number < batch.ends.len() => {
-                    self.refuse(batch.event(number), &answer);
+                    self.refuse(batch.event(number), &answer)?;
                     // The events before it have been accepted; but an error has no acknowledgement for them.
                     let from = if self.is_accepted_safe() { number } else { 0 };
                     let rest = |other| other >= from && other != number;
                     batches.push(batch.choose(batch.position, rest));
                 }
                 Verdict::Event(_) | Verdict::TooLarge if batch.ends.len() == 1 => {
-                    self.refuse(&batch.body, &answer);
+                    self.refuse(&batch.body, &answer)?;
                     self.sent(batch, Proof::Done);
                 }
                 Verdict::Event(_) | Verdict::TooLarge => {
@@ -725,18 +730,34 @@ impl Courier {
         }
     }
 
-    fn refuse(&self, event: &[u8], answer: &Answer) {
+    /// Leaves an event out, unless it goes on like this.
+    fn refuse(&mut self, event: &[u8], answer: &Answer) -> Result<(), Undelivered> {
         #[derive(Deserialize)]
         struct Envelope<'a> {
             #[serde(borrow)]
             event: &'a RawValue,
         }
+        self.refusals += 1;
+        if self.refusals > MAX_REFUSALS {
+            let error = HecError {
+                definite: true,
+                status: Some(answer.status),
+                code: answer.reply.code,
+                sentence: format!(
+                    "The event collector ({}) refuses one event after the other, at last with {answer}. It cannot be the events: look for a proxy or gateway that changes requests on the way. The events are not left out; the next run sends them again",
+                    self.collector.base
+                ),
+            };
+            return Err(error.into_undelivered("send"));
+        }
         let envelope: Option<Envelope<'_>> = serde_json::from_slice(event).ok();
         let data = envelope.map_or("", |envelope| envelope.event.get());
         (self.on_refused)(data, &answer.to_string());
+        Ok(())
     }
 
     fn accepted(&mut self, batch: Batch, ack: Option<u64>) -> Result<(), Undelivered> {
+        self.refusals = 0;
         if !self.announced {
             self.announced = true;
             self.acknowledged.store(ack.is_some(), Ordering::Relaxed);
@@ -757,9 +778,7 @@ impl Courier {
         if rises {
             return Ok(());
         }
-        self.resend(
-            "the ids of its acknowledgements do not rise, so that another indexer answers, or it was started again; a load balancer before several indexers needs sticky sessions",
-        )
+        self.resend("another indexer answers than before, or it was started again")
     }
 
     fn announce(&self, acknowledged: bool) {
@@ -858,7 +877,9 @@ impl Courier {
     fn resend(&mut self, reason: &str) -> Result<(), Undelivered> {
         self.resends += 1;
         let base = &self.collector.base;
-        let sentence = format!("The event collector ({base}) confirms no events: {reason}");
+        let sentence = format!(
+            "The event collector ({base}) confirms no events: {reason}. A load balancer before several indexers needs sticky sessions by cookie"
+        );
         if self.resends > MAX_RESENDS {
             let error = HecError {
                 definite: false,
@@ -873,7 +894,7 @@ impl Courier {
             .with("action", "resend")
             .with("batches", unconfirmed);
         self.log
-            .warn(&fields, &format!("{sentence}. They are sent again"));
+            .warn(&fields, &format!("{sentence}. The events are sent again"));
         self.channel = Uuid::new_v4();
         self.last_ack = None;
         for sent in std::mem::take(&mut self.under_way) {

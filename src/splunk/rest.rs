@@ -121,9 +121,7 @@ impl Rest {
     /// The configuration names none.
     pub fn new(definition: &InputDefinition) -> Result<Self> {
         if definition.standalone {
-            bail!(
-                "there is no splunkd here. Put the secret in the place of the mask, or into the environment, as --help tells"
-            );
+            bail!("there is no splunkd here");
         }
         let base = Url::parse(&definition.server_uri)
             .ok()

@@ -690,12 +690,44 @@ fn a_batch_that_is_too_large_is_halved_and_an_event_that_is_too_large_is_left_ou
 }
 
 #[test]
-fn a_stream_of_nothing_but_refused_events_is_followed_to_its_end() {
-    let scene = Scene::new(short, 30, 10);
-    scene.hec.poison("e-", 6, true);
+fn a_collector_that_refuses_every_event_ends_the_run_and_none_is_given_up() {
+    for code in [Some(6), None] {
+        let scene = Scene::small();
+        match code {
+            Some(code) => scene.hec.poison("e-", code, false),
+            None => scene.hec.max_content(10),
+        };
+        let run = scene.run();
+        run.assert_exit(1);
+        let last = at_level(&run, "ERROR").pop().unwrap();
+        assert_says(&last, &["gateway"]);
+        assert_eq!(scene.checkpoint()["cursor"], BEGINNING);
+        assert_eq!(scene.hec.taken().len(), 0);
+        assert!(scene.hec.posts() < 100, "{}", scene.hec.posts());
+    }
+}
+
+#[test]
+fn a_quiet_stream_whose_every_event_is_refused_is_not_given_up_either() {
+    // The few records of a minute, with nothing to compare them with.
+    let scene = Scene::new(short, 3, 100);
+    scene.hec.poison("e-", 6, false);
     let run = scene.run();
-    assert_left_out(&scene, &run, &(0..30).collect::<Vec<_>>());
-    assert_eq!(scene.hec.taken().len(), 0);
+    run.assert_exit(1);
+    assert_eq!(scene.checkpoint()["cursor"], BEGINNING, "{}", run.report());
+}
+
+#[test]
+fn many_refused_events_among_good_ones_are_left_out() {
+    for (acknowledges, tells_number) in [(false, true), (true, true), (false, false)] {
+        let scene = Scene::small();
+        let left_out: Vec<_> = (1..300).step_by(3).collect();
+        scene.hec.acknowledge(acknowledges);
+        for n in &left_out {
+            scene.hec.poison(&id(*n), 6, tells_number);
+        }
+        assert_left_out(&scene, &scene.run(), &left_out);
+    }
 }
 
 #[test]

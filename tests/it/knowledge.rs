@@ -1,149 +1,20 @@
 //! The files of `default/` that Splunk reads, read the same way: stanzas, settings, continuation lines.
 //!
 //! Splunk ignores what it does not know and finds nothing for a name that is misspelled, both without a word. So
-//! every name that a setting or a search uses must be known here: a word that is neither SPL nor a field of the
-//! records, of the log lines, of a lookup, or made by the search itself fails the test.
+//! every name that a setting uses must be known here, and every search is read by the grammar of its commands
+//! (`support::spl`): what it reads must be a field of the records, of the log lines, of a lookup, or made by the
+//! search itself before, and what it compares with must be a value that can be there.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, OnceLock};
 
-/// A conf file: its stanzas in order, each with its settings in order.
-pub(crate) type Conf = Vec<(String, Vec<(String, String)>)>;
-
-pub(crate) fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
-    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
-}
-
-/// A conf file as Splunk reads it: a backslash at the end of a line continues it.
-pub(crate) fn conf(name: &str) -> Conf {
-    let mut conf: Conf = vec![];
-    let text = read(&format!("default/{name}.conf"));
-    for line in text.lines() {
-        let blanks = line.strip_suffix(|c: char| c.is_whitespace());
-        assert!(blanks.is_none(), "{name}.conf: blanks at the end: {line}");
-    }
-    for line in text
-        .replace("\\\n", "\n\u{1}")
-        .replace("\n\u{1}", " ")
-        .lines()
-    {
-        if line.is_empty() || line.starts_with('#') {
-            continue;
-        }
-        if let Some(stanza) = line.strip_prefix('[') {
-            let stanza = stanza.strip_suffix(']').unwrap().to_owned();
-            assert!(conf.iter().all(|(known, _)| *known != stanza), "[{stanza}]");
-            conf.push((stanza, vec![]));
-            continue;
-        }
-        let (key, value) = line
-            .split_once('=')
-            .unwrap_or_else(|| panic!("{name}.conf: {line}"));
-        let (_, settings) = conf
-            .last_mut()
-            .unwrap_or_else(|| panic!("{name}.conf: outside of a stanza: {line}"));
-        let key = key.trim().to_owned();
-        assert!(settings.iter().all(|(known, _)| *known != key), "{key}");
-        settings.push((key, value.trim().to_owned()));
-    }
-    conf
-}
-
-/// The settings of one stanza.
-pub(crate) fn stanza(conf: &Conf, name: &str) -> Vec<(String, String)> {
-    let found = conf.iter().find(|(stanza, _)| stanza == name);
-    found
-        .unwrap_or_else(|| panic!("[{name}] is missing"))
-        .1
-        .clone()
-}
-
-fn setting<'a>(settings: &'a [(String, String)], key: &str) -> Option<&'a str> {
-    let found = settings.iter().find(|(known, _)| known == key);
-    found.map(|(_, value)| value.as_str())
-}
-
-/// A `LOOKUP-` setting.
-pub(crate) struct AutomaticLookup {
-    pub(crate) table: String,
-    /// Column and field.
-    pub(crate) inputs: Vec<(String, String)>,
-    pub(crate) overwrites: bool,
-    pub(crate) outputs: Vec<(String, String)>,
-}
-
-impl AutomaticLookup {
-    pub(crate) fn parse(text: &str) -> Self {
-        let words: Vec<&str> = text.split_whitespace().collect();
-        let at = words.iter().position(|word| word.starts_with("OUTPUT"));
-        let at = at.unwrap_or_else(|| panic!("OUTPUT or OUTPUTNEW is missing: {text}"));
-        assert!(["OUTPUT", "OUTPUTNEW"].contains(&words[at]), "{text}");
-        Self {
-            table: words[0].to_owned(),
-            inputs: pairs(&words[1..at]),
-            overwrites: words[at] == "OUTPUT",
-            outputs: pairs(&words[at + 1..]),
-        }
-    }
-}
-
-/// `column AS field` or only `column`, any number of times.
-fn pairs(words: &[&str]) -> Vec<(String, String)> {
-    let mut pairs = vec![];
-    let mut rest = words;
-    loop {
-        rest = match rest {
-            [] => return pairs,
-            [column, "AS", field, rest @ ..] => {
-                pairs.push(((*column).to_owned(), (*field).to_owned()));
-                rest
-            }
-            [column, rest @ ..] => {
-                pairs.push(((*column).to_owned(), (*column).to_owned()));
-                rest
-            }
-        };
-    }
-}
-
-pub(crate) fn automatic_lookups(settings: &[(String, String)]) -> Vec<AutomaticLookup> {
-    let lookups = settings
-        .iter()
-        .filter(|(key, _)| key.starts_with("LOOKUP-"));
-    lookups
-        .map(|(_, value)| AutomaticLookup::parse(value))
-        .collect()
-}
-
-/// A lookup's file: its columns and rows.
-pub(crate) fn table(lookup: &str) -> (Vec<String>, Vec<BTreeMap<String, String>>) {
-    let transforms = conf("transforms");
-    let settings = stanza(&transforms, lookup);
-    let file = setting(&settings, "filename").unwrap();
-    let text = read(&format!("lookups/{file}"));
-    let mut reader = csv::Reader::from_reader(text.as_bytes());
-    let columns: Vec<String> = reader
-        .headers()
-        .unwrap()
-        .iter()
-        .map(str::to_owned)
-        .collect();
-    let rows = reader.records().map(|row| {
-        let row = row.unwrap();
-        columns
-            .iter()
-            .cloned()
-            .zip(row.iter().map(str::to_owned))
-            .collect()
-    });
-    let rows = rows.collect();
-    (columns, rows)
-}
+use crate::support::conf::{automatic_lookups, conf, macros, read, setting, stanza, table};
+use crate::support::spl::{Knowledge, Search, matches, relative_time, span};
 
 /// What a record of Docusign Monitor can hold, as Splunk names it.
-pub(crate) const RAW_FIELDS: [&str; 47] = [
+pub(crate) const RAW_FIELDS: [&str; 50] = [
     "timestamp",
     "eventId",
     "site",
@@ -152,6 +23,9 @@ pub(crate) const RAW_FIELDS: [&str; 47] = [
     "userId",
     "integratorKey",
     "userAgent",
+    "userAgentClientInfo.browser.family",
+    "userAgentClientInfo.os.family",
+    "userAgentClientInfo.device.family",
     "ipAddress",
     "ipAddressLocation.latitude",
     "ipAddressLocation.longitude",
@@ -515,18 +389,6 @@ fn every_pair_that_has_been_seen_has_a_row_of_its_own() {
     assert_eq!(verified, seen.map(str::to_owned).into());
 }
 
-/// Whether a lookup's pattern, in lower case, takes a text: `*` stands for any characters, or none.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((start, rest)) => text.strip_prefix(start).is_some_and(|tail| {
-            (0..=tail.len())
-                .filter(|&at| tail.is_char_boundary(at))
-                .any(|at| matches(rest, &tail[at..]))
-        }),
-    }
-}
-
 #[test]
 fn every_event_type_begins_with_the_sourcetype_and_has_tags() {
     let types = conf("eventtypes");
@@ -563,14 +425,25 @@ fn every_event_type_begins_with_the_sourcetype_and_has_tags() {
 #[test]
 fn every_saved_search_is_off_and_bounded() {
     for (name, settings) in conf("savedsearches") {
-        assert!(name.starts_with("Docusign Monitor - "), "{name}");
+        let is_named = ["Docusign Monitor - ", "Docusign Detection - "];
+        assert!(
+            is_named.iter().any(|start| name.starts_with(start)),
+            "{name}"
+        );
         let get = |key| setting(&settings, key);
         assert!(
             get("description").is_some_and(|text| text.ends_with('.')),
             "{name}"
         );
-        assert!(get("dispatch.earliest_time").is_some(), "{name}");
-        assert!(get("dispatch.latest_time").is_some(), "{name}");
+        let time = |key| {
+            let text = get(key).unwrap_or_else(|| panic!("{name} has no {key}"));
+            relative_time(1_767_600_000, text)
+                .unwrap_or_else(|what| panic!("{name}: {key}: {what}"))
+        };
+        assert!(
+            time("dispatch.earliest_time") < time("dispatch.latest_time"),
+            "{name}"
+        );
         assert_eq!(
             get("enableSched").is_some(),
             get("cron_schedule").is_some(),
@@ -592,12 +465,96 @@ fn every_saved_search_is_off_and_bounded() {
     }
 }
 
+/// The beginning of the name of every search that looks for what an attacker would do.
+const DETECTION: &str = "Docusign Detection - ";
+
+/// `T1078` or `T1078.004`: a technique of MITRE's ATT&CK.
+fn names_a_technique(text: &str) -> bool {
+    let is_number = |text: &str, digits: usize| {
+        text.len() == digits && text.bytes().all(|sign| sign.is_ascii_digit())
+    };
+    let mut words = text.split(|sign: char| !(sign.is_ascii_alphanumeric() || sign == '.'));
+    words.any(|word| {
+        let Some(number) = word.strip_prefix('T') else {
+            return false;
+        };
+        match number.trim_end_matches('.').split_once('.') {
+            None => is_number(number.trim_end_matches('.'), 4),
+            Some((technique, part)) => is_number(technique, 4) && is_number(part, 3),
+        }
+    })
+}
+
+#[test]
+fn a_technique_is_recognized_by_its_number() {
+    assert!(names_a_technique("Somebody logs in (T1078.004)."));
+    assert!(names_a_technique("ATT&CK T1098."));
+    assert!(!names_a_technique(
+        "Somebody logs in (1078, T107, T10780, T1078.04, AT1078)."
+    ));
+}
+
+#[test]
+fn every_alert_says_when_it_is_raised_and_for_what_it_is_held_back() {
+    for (name, settings) in conf("savedsearches") {
+        let get = |key| setting(&settings, key);
+        let is_detection = name.starts_with(DETECTION);
+        if is_detection {
+            assert!(
+                names_a_technique(get("description").unwrap_or_default()),
+                "{name}: no ATT&CK technique"
+            );
+            assert!(get("cron_schedule").is_some(), "{name}: cron_schedule");
+            assert_eq!(get("alert.track"), Some("1"), "{name}");
+            assert_eq!(get("alert.suppress"), Some("1"), "{name}");
+        }
+        if get("alert.track").is_none() && get("counttype").is_none() {
+            assert!(
+                !settings.iter().any(|(key, _)| key.starts_with("alert.")),
+                "{name}"
+            );
+            continue;
+        }
+        assert_eq!(get("enableSched"), Some("1"), "{name}");
+        assert_eq!(get("counttype"), Some("number of events"), "{name}");
+        assert_eq!(get("relation"), Some("greater than"), "{name}");
+        assert_eq!(get("quantity"), Some("0"), "{name}");
+        assert!(
+            matches!(
+                get("alert.severity"),
+                Some("1" | "2" | "3" | "4" | "5" | "6")
+            ),
+            "{name}"
+        );
+        if get("alert.suppress") == Some("1") {
+            // An alert for every row, and held back by what the row is about.
+            assert_eq!(get("alert.digest_mode"), Some("0"), "{name}");
+            let period =
+                get("alert.suppress.period").unwrap_or_else(|| panic!("{name}: no period"));
+            assert!(span(period).is_ok(), "{name}: {period}");
+            let search = Search::parse(get("search").unwrap_or_default(), &macros()).unwrap();
+            let output = search.flow(Some(knowledge())).unwrap().output();
+            let output = output.unwrap_or_else(|| panic!("{name}: it does not end with fields"));
+            let fields =
+                get("alert.suppress.fields").unwrap_or_else(|| panic!("{name}: no fields"));
+            for field in fields.split(',').map(str::trim) {
+                assert!(
+                    output.iter().any(|known| known == field),
+                    "{name}: {field} does not come out"
+                );
+            }
+        }
+    }
+}
+
 /// Every search that people or Splunk run: where it stands, and its text.
 fn searches() -> Vec<(String, String)> {
     let mut searches = vec![];
-    for (name, settings) in conf("macros") {
-        let definition = setting(&settings, "definition").unwrap();
-        searches.push((format!("macros.conf [{name}]"), definition.to_owned()));
+    for (name, definition) in macros() {
+        // A macro that is no search of its own is read where it is used.
+        if definition.definition.contains("sourcetype=") {
+            searches.push((format!("macros.conf [{name}]"), definition.definition));
+        }
     }
     for (name, settings) in conf("savedsearches") {
         let search = setting(&settings, "search").unwrap();
@@ -611,14 +568,21 @@ fn searches() -> Vec<(String, String)> {
     searches
 }
 
-/// The searches of a page of text: in its blocks, a line that begins with an index or a macro, with the indented
-/// lines below it.
+/// The searches of a page of text: in its blocks, a line that begins as a search does, with the indented lines
+/// below it.
 fn searches_of_a_page(name: &str, text: &str) -> Vec<(String, String)> {
     let mut searches: Vec<(String, String)> = vec![];
     for block in text.split("\n```").skip(1).step_by(2) {
         let mut in_search = false;
         for line in block.lines().skip(1) {
-            let begins = ["index=", "`ds_monitor", "| tstats", "eventtype=", "tag="];
+            let begins = [
+                "index=",
+                "sourcetype=",
+                "`ds_monitor",
+                "| ",
+                "eventtype=",
+                "tag=",
+            ];
             if begins.iter().any(|start| line.starts_with(start)) {
                 searches.push((format!("{name}: {line}"), line.to_owned()));
                 in_search = true;
@@ -633,382 +597,335 @@ fn searches_of_a_page(name: &str, text: &str) -> Vec<(String, String)> {
     searches
 }
 
-fn page_files(folder: &Path, found: &mut Vec<PathBuf>) {
+fn files_below(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
-            page_files(&path, found);
+            files_below(&path, found);
         } else {
             found.push(path);
         }
     }
 }
 
-#[test]
-fn every_macro_exists() {
-    let macros = conf("macros");
-    let mut texts = searches();
-    let mut pages = vec![];
-    page_files(
-        &Path::new(env!("CARGO_MANIFEST_DIR")).join("default/data"),
-        &mut pages,
-    );
-    for page in pages {
-        texts.push((
-            page.display().to_string(),
-            fs::read_to_string(&page).unwrap(),
-        ));
-    }
-    let mut used = HashSet::new();
-    for (place, text) in &texts {
-        let quoted: Vec<&str> = text.split('`').collect();
-        assert!(quoted.len() % 2 == 1, "{place}: a single backtick");
-        for name in quoted.iter().skip(1).step_by(2) {
-            let (name, _) = name.split_once('(').unwrap_or((name, ""));
-            assert!(
-                macros.iter().any(|(known, _)| known == name),
-                "{place}: {name}"
-            );
-            used.insert(name.to_owned());
-        }
-    }
-    for required in ["ds_monitor_index", "ds_monitor_events", "ds_monitor_log"] {
-        stanza(&macros, required);
-    }
+/// What the sources write into the log as `name=value`: the names, and the values of `action`.
+fn words_of_the_log() -> &'static (BTreeSet<String>, BTreeSet<String>) {
+    static WORDS: OnceLock<(BTreeSet<String>, BTreeSet<String>)> = OnceLock::new();
+    WORDS.get_or_init(read_words_of_the_log)
 }
 
-/// Words of SPL: commands, their options, functions, clauses and what Splunk itself puts into every event.
-const SPL: &[&str] = &[
-    // Commands.
-    "append",
-    "convert",
-    "dedup",
-    "eval",
-    "eventstats",
-    "fields",
-    "fieldformat",
-    "fillnull",
-    "inputlookup",
-    "lookup",
-    "mvexpand",
-    "outputlookup",
-    "rename",
-    "rest",
-    "search",
-    "sort",
-    "stats",
-    "table",
-    "timechart",
-    "top",
-    "where",
-    "tstats",
-    "head",
-    "join",
-    // Options and clauses.
-    "AS",
-    "BY",
-    "AND",
-    "OR",
-    "NOT",
-    "IN",
-    "OUTPUT",
-    "keepempty",
-    "value",
-    "splunk_server",
-    "local",
-    "override_if_empty",
-    "span",
-    "limit",
-    "true",
-    "false",
-    "summariesonly",
-    "from",
-    "datamodel",
-    "type",
-    "left",
-    "useother",
-    // Functions.
-    "case",
-    "coalesce",
-    "count",
-    "ctime",
-    "dc",
-    "if",
-    "isnotnull",
-    "isnull",
-    "latest",
-    "max",
-    "min",
-    "mvappend",
-    "mvdedup",
-    "now",
-    "null",
-    "relative_time",
-    "strftime",
-    "sum",
-    "values",
-    "round",
-    // Values and what only a search of events begins with.
-    "_internal",
-    "splunkd",
-    "log_level",
-    "eventtype",
-    "tag",
-    // Words in splunkd's log.
-    "ExecProcessor",
-    "ModularInputs",
-    "WARN",
-    "ERROR",
-    "FATAL",
-];
-
-/// The fields of the log lines and the values of `action` in them, as the sources write them.
-fn words_of_the_log() -> HashSet<String> {
+fn read_words_of_the_log() -> (BTreeSet<String>, BTreeSet<String>) {
     let mut files = vec![];
-    page_files(
+    files_below(
         &Path::new(env!("CARGO_MANIFEST_DIR")).join("src"),
         &mut files,
     );
-    let mut words = HashSet::new();
+    let (mut names, mut actions) = (BTreeSet::new(), BTreeSet::new());
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
-        let mut note = |after: &str| {
-            for part in text.split(after).skip(1) {
-                let part = part.trim_start();
-                let word = part.strip_prefix('"').and_then(|part| part.split_once('"'));
-                words.extend(word.map(|(word, _)| word.to_owned()));
-            }
+        let words_after = |start: &str| {
+            let words = text.split(start).skip(1).filter_map(|part| {
+                let quoted = part.trim_start().strip_prefix('"')?;
+                Some(quoted.split_once('"')?.0.to_owned())
+            });
+            words.collect::<Vec<String>>()
         };
-        for after in [
-            ".with(",
-            ".with_some(",
-            "with(\"action\",",
-            "fields(",
-            "action(",
-        ] {
-            note(after);
-        }
+        names.extend(
+            [".with(", ".with_some("]
+                .iter()
+                .flat_map(|start| words_after(start)),
+        );
+        let makers = ["fields(", "action(", "with(\"action\","];
+        actions.extend(makers.iter().flat_map(|start| words_after(start)));
+        // What may fail has its word in a table or beside its error.
+        actions.extend(
+            text.split('"')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .filter(|word| {
+                    let is_word = |part: &str| part.bytes().all(|sign| sign.is_ascii_lowercase());
+                    word.contains('_') && word.split('_').all(is_word)
+                }),
+        );
     }
-    words
+    (names, actions)
 }
 
-/// The words of a search: names, quoted texts, and single signs.
-fn words(search: &str) -> Vec<String> {
-    let mut words: Vec<String> = vec![];
-    let mut rest = search;
-    while let Some(first) = rest.chars().next() {
-        let length = match first {
-            '"' | '`' | '\'' => {
-                2 + rest[1..]
-                    .find(first)
-                    .unwrap_or_else(|| panic!("{first} is not closed: {search}"))
+/// What Splunk gives every event.
+const OF_EVERY_EVENT: [&str; 7] = [
+    "_time",
+    "_raw",
+    "_indextime",
+    "index",
+    "sourcetype",
+    "source",
+    "host",
+];
+
+/// What splunkd and this app's REST endpoints give, as far as the searches use it.
+const ENDPOINTS: &[(&str, &[&str])] = &[
+    (
+        "/data/inputs/ds_monitor",
+        &["title", "disabled", "interval", "index", "environment"],
+    ),
+    (
+        "/data/inputs/ds_lookups",
+        &["title", "disabled", "interval", "index", "environment"],
+    ),
+    (
+        "/saved/searches",
+        &[
+            "title",
+            "disabled",
+            "is_scheduled",
+            "cron_schedule",
+            "next_scheduled_time",
+            "description",
+            "search",
+            "actions",
+            "alert.severity",
+            "alert.track",
+            "triggered_alert_count",
+            "eai:acl.app",
+            "id",
+        ],
+    ),
+    (
+        "/alerts/fired_alerts/-",
+        &[
+            "title",
+            "savedsearch_name",
+            "severity",
+            "trigger_time",
+            "trigger_time_rendered",
+            "expiration_time_rendered",
+            "triggered_alerts",
+            "sid",
+            "eai:acl.app",
+        ],
+    ),
+];
+
+/// What the searches of this app can know, read once.
+pub(crate) fn knowledge() -> &'static Knowledge {
+    static KNOWLEDGE: OnceLock<Knowledge> = OnceLock::new();
+    KNOWLEDGE.get_or_init(read_knowledge)
+}
+
+fn read_knowledge() -> Knowledge {
+    let of_every_event = || OF_EVERY_EVENT.map(str::to_owned).into_iter();
+    let mut of_records: BTreeSet<String> = RAW_FIELDS.map(str::to_owned).into();
+    of_records.extend(of_every_event());
+    of_records.extend(["eventtype", "tag"].map(str::to_owned));
+    let settings = stanza(&conf("props"), "ds_monitor");
+    let evals = settings
+        .iter()
+        .filter_map(|(key, _)| key.strip_prefix("EVAL-"));
+    of_records.extend(evals.map(str::to_owned));
+    for lookup in automatic_lookups(&settings) {
+        of_records.extend(lookup.outputs.into_iter().map(|(_, field)| field));
+    }
+    let mut of_the_log = words_of_the_log().0.clone();
+    of_the_log.extend(of_every_event());
+    // splunkd takes these from the beginning of each of its lines.
+    of_the_log.extend(["log_level", "component"].map(str::to_owned));
+    let mut knowledge = Knowledge::default();
+    for (lookup, _) in conf("transforms") {
+        knowledge.lookups.insert(lookup.clone(), table(&lookup).0);
+    }
+    let with = |columns: &[String], more: &[&str]| {
+        let columns = columns
+            .iter()
+            .cloned()
+            .chain(more.iter().map(|&name| name.to_owned()));
+        columns
+            .chain(of_every_event())
+            .collect::<BTreeSet<String>>()
+    };
+    let (users, accounts) = (
+        &knowledge.lookups["ds_users"],
+        &knowledge.lookups["ds_accounts"],
+    );
+    knowledge.sourcetypes = [
+        ("ds_monitor", of_records),
+        ("splunkd", of_the_log),
+        ("ds_monitor:user", with(users, &["refresh_id"])),
+        ("ds_monitor:account", with(accounts, &["refresh_id"])),
+        (
+            "ds_monitor:refresh",
+            with(
+                &[],
+                &["refresh_id", "monitor_input", "n_users", "n_accounts"],
+            ),
+        ),
+    ]
+    .map(|(name, fields)| (name.to_owned(), fields))
+    .into();
+    for (name, _) in conf("eventtypes") {
+        knowledge.event_types.insert(name, "ds_monitor".to_owned());
+    }
+    for tag in TAGS {
+        knowledge
+            .tags
+            .insert((*tag).to_owned(), "ds_monitor".to_owned());
+    }
+    for (path, fields) in ENDPOINTS {
+        let fields = fields.iter().map(|&field| field.to_owned()).collect();
+        knowledge.endpoints.insert((*path).to_owned(), fields);
+    }
+    knowledge
+}
+
+/// The values that a field can have, for the fields whose values are a closed list.
+fn values_of(field: &str) -> Option<BTreeSet<String>> {
+    let column = match field {
+        "signature" => "event_name",
+        "ds_object" => "object",
+        "ds_known" => "known",
+        "ds_basis" => "basis",
+        "action" => "cim_action",
+        "data_model" | "data_model_node" | "event_name" | "status" | "change_type"
+        | "object_category" | "type" | "severity" => field,
+        _ => return None,
+    };
+    let rows = table("ds_actions").1;
+    let mut values: BTreeSet<String> = rows.iter().map(|row| row[column].clone()).collect();
+    values.retain(|value| !["", "*"].contains(&value.as_str()));
+    if field == "severity" {
+        // The table itself has no alert of these; a record can.
+        values.extend(["critical", "high", "low"].map(str::to_owned));
+    }
+    Some(values)
+}
+
+/// Reads a search, follows its fields, and objects to a value that no event has. What the search puts out, if it ends
+/// with fields, is the answer.
+pub(crate) fn check_search(text: &str) -> Checked {
+    // The views ask for the same searches again and again.
+    static KNOWN: Mutex<BTreeMap<String, Checked>> = Mutex::new(BTreeMap::new());
+    if let Some(known) = KNOWN.lock().unwrap().get(text) {
+        return known.clone();
+    }
+    let checked = check_new_search(text);
+    KNOWN
+        .lock()
+        .unwrap()
+        .insert(text.to_owned(), checked.clone());
+    checked
+}
+
+/// The fields that a search puts out, if it ends with fields; or what is wrong with it.
+type Checked = Result<Option<Vec<String>>, String>;
+
+fn check_new_search(text: &str) -> Checked {
+    let flow = Search::parse(text, &macros())?.flow(Some(knowledge()))?;
+    let of_the_log = flow.sourcetypes.contains("splunkd");
+    if !of_the_log && !flow.sourcetypes.contains("ds_monitor") {
+        return Ok(flow.output());
+    }
+    for (field, value) in &flow.compared {
+        let values = match (of_the_log, field.as_str()) {
+            (true, "action") => Some(words_of_the_log().1.clone()),
+            (true, "log_level") => {
+                Some(["INFO", "WARN", "ERROR", "FATAL"].map(str::to_owned).into())
             }
-            c if c.is_alphanumeric() || c == '_' || c == '/' => rest
-                .find(|c: char| !(c.is_alphanumeric() || "_.{}:/-".contains(c)))
-                .unwrap_or(rest.len()),
-            c => c.len_utf8(),
+            (true, _) => None,
+            (false, field) => values_of(field),
         };
-        let (word, after) = rest.split_at(length);
-        if !word.trim().is_empty() {
-            words.push(word.to_owned());
-        }
-        rest = after;
-    }
-    words
-}
-
-/// Reads a search from left to right, with the fields that exist at each place.
-struct Reader<'a> {
-    place: &'a str,
-    words: &'a [String],
-    /// What a search of events or log lines begins with.
-    origin: &'a HashSet<String>,
-    values: &'a HashSet<String>,
-    /// The columns of every lookup.
-    tables: &'a BTreeMap<String, Vec<String>>,
-}
-
-impl Reader<'_> {
-    /// Reads until the end of the search or of the subsearch, and returns what fields are left, and where it ends.
-    fn read(&self, mut at: usize) -> (HashSet<String>, usize) {
-        let mut fields = self.origin.clone();
-        let mut command = "search";
-        let mut made = HashSet::new();
-        let (mut depth, mut assigns, mut after_by, mut in_list) = (0_usize, false, false, false);
-        loop {
-            let word = self.words.get(at).map_or("]", String::as_str);
-            let next = self.words.get(at + 1).map_or("", String::as_str);
-            let previous = at
-                .checked_sub(1)
-                .map_or("", |before| self.words[before].as_str());
-            match word {
-                "]" | "|" => {
-                    // These leave nothing but what they name.
-                    if ["stats", "table"].contains(&command) {
-                        fields = std::mem::take(&mut made);
-                    }
-                    if word == "]" {
-                        return (fields, at);
-                    }
-                    (command, made, assigns, after_by, depth) =
-                        (next, HashSet::new(), next == "eval", false, 0);
-                    assert!(
-                        SPL.contains(&command),
-                        "{}: the command {command}",
-                        self.place
-                    );
-                    at += 1;
-                }
-                "[" => {
-                    let from = at + 1 + usize::from(next == "|");
-                    assert!(SPL.contains(&self.words[from].as_str()), "{}", self.place);
-                    let (more, end) = self.read(from);
-                    fields.extend(more);
-                    at = end;
-                }
-                "(" => depth += 1,
-                ")" => {
-                    depth = depth.checked_sub(1).unwrap();
-                    in_list = false;
-                }
-                "IN" => in_list = true,
-                "," => assigns = command == "eval" && depth == 0,
-                "BY" => after_by = true,
-                _ if previous == "AS" || assigns => {
-                    assert!(!assigns || next == "=", "{}: eval {word}", self.place);
-                    assigns = false;
-                    fields.insert(word.to_owned());
-                    made.insert(word.to_owned());
-                }
-                _ if command == "inputlookup" && self.tables.contains_key(word) => {
-                    fields.extend(self.tables[word].iter().cloned());
-                }
-                _ if command.ends_with("lookup") && self.tables.contains_key(word) => {}
-                _ if is_name(word) => {
-                    if word == "rest" {
-                        fields.extend(["title", "disabled"].map(str::to_owned));
-                    }
-                    let name = word.trim_matches('\'').trim_end_matches('.');
-                    let is_index = previous == "=" && self.words[at - 2] == "index";
-                    let is_value =
-                        is_index || (previous == "=" || in_list) && self.values.contains(name);
-                    let is_known = SPL.contains(&name) || fields.contains(name) || is_value;
-                    assert!(is_known, "{}: {name} is not known in {command}", self.place);
-                    if after_by || command == "table" || (next != "(" && depth == 0) {
-                        made.insert(name.to_owned());
-                    }
-                }
-                _ => {}
-            }
-            at += 1;
+        let can_be = |values: BTreeSet<String>| {
+            // Either may be a pattern: what a search looks for, or the object of a row of the table.
+            let takes = |known: &String| {
+                known.contains('*') && matches(&known.to_lowercase(), &value.to_lowercase())
+            };
+            let fits = |known: &String| matches(value, known) || takes(known);
+            value.is_empty() || values.iter().any(fits)
+        };
+        if !values.is_none_or(can_be) {
+            return Err(format!("no {field} is {value}"));
         }
     }
-}
-
-fn is_name(word: &str) -> bool {
-    word.starts_with(|first: char| first.is_alphabetic() || "_\'".contains(first))
+    Ok(flow.output())
 }
 
 #[test]
-fn every_word_of_every_search_is_known() {
-    let of_splunk = ["_time", "_raw", "index", "sourcetype", "host"];
-    let mut known: HashSet<String> = RAW_FIELDS
-        .iter()
-        .chain(&of_splunk)
-        .map(|&word| word.to_owned())
-        .collect();
-    let props = conf("props");
-    let settings = stanza(&props, "ds_monitor");
-    known.extend(
-        settings
-            .iter()
-            .filter_map(|(key, _)| Some(key.strip_prefix("EVAL-")?.to_owned())),
-    );
-    for lookup in automatic_lookups(&settings) {
-        known.extend(lookup.outputs.into_iter().map(|(_, field)| field));
-    }
-    let mut directory = HashSet::new();
-    let mut tables = BTreeMap::new();
-    for (lookup, _) in conf("transforms") {
-        tables.insert(lookup.clone(), table(&lookup).0);
-        if lookup != "ds_actions" {
-            directory.extend(table(&lookup).0);
+fn every_search_can_be_read_and_every_field_in_it_can_be_there() {
+    let mut wrong = vec![];
+    for (place, search) in searches() {
+        if let Err(what) = check_search(&search) {
+            wrong.push(format!("{place}\n    {what}"));
         }
     }
-    let mut values: HashSet<String> = table("ds_actions")
-        .1
-        .iter()
-        .flat_map(|row| row.values().cloned())
-        .collect();
-    // The table itself has no alert of these; a record can.
-    values.extend(["critical", "high", "low"].map(str::to_owned));
-    for name in ["props", "eventtypes"] {
-        values.extend(conf(name).into_iter().map(|(stanza, _)| stanza));
-    }
-    let log = words_of_the_log();
-    for field in [
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// The words of the log are found in the sources by how they are written there. This test fails when that changes.
+#[test]
+fn the_words_of_the_log_are_found_in_the_sources() {
+    let (names, actions) = words_of_the_log();
+    for name in [
         "input",
+        "modular_input_name",
         "cursor_from",
         "cursor_to",
         "n_events",
         "lag_s",
+        "request_ms",
+    ] {
+        assert!(names.contains(name), "{name}");
+    }
+    for action in [
         "page_ingested",
         "events_ingested",
+        "lookups_refreshed",
+        "first_run",
+        "change_generation",
     ] {
-        assert!(log.contains(field), "the log has no {field}");
+        assert!(actions.contains(action), "{action}");
     }
-    for (place, search) in searches() {
-        let mut origin = known.clone();
-        if search.contains("_internal") || search.contains("ds_monitor_log") {
-            origin.extend(log.iter().cloned());
-        }
-        if search.contains("ds_monitor:") {
-            origin.extend(directory.iter().cloned());
-            origin.extend(["refresh_id", "n_users", "n_accounts"].map(str::to_owned));
-        }
-        let words = words(&search);
-        let reader = Reader {
-            place: &place,
-            words: &words,
-            origin: &origin,
-            values: &values,
-            tables: &tables,
-        };
-        let (_, end) = reader.read(0);
-        assert_eq!(end, words.len(), "{place}: a bracket too many");
-    }
+    assert!(!names.contains("page_ingested"));
 }
 
 #[test]
-fn every_lookup_and_event_type_that_a_search_names_exists() {
-    let transforms = conf("transforms");
-    let types = conf("eventtypes");
-    for (place, search) in searches() {
-        let words = words(&search);
-        for (at, word) in words.iter().enumerate() {
-            let next = || {
-                words[at + 1..]
-                    .iter()
-                    .find(|word| transforms.iter().any(|(name, _)| name == *word))
-            };
-            match word.as_str() {
-                "inputlookup" | "outputlookup" | "lookup" => {
-                    let segment = words[at + 1..].iter().take_while(|word| *word != "|");
-                    let named = next().is_some_and(|name| segment.clone().any(|word| word == name));
-                    assert!(named, "{place}: {word} names no lookup");
-                }
-                "eventtype" if words.get(at + 1).is_some_and(|sign| sign == "=") => {
-                    stanza(&types, words[at + 2].trim_matches('"'));
-                }
-                "tag" if words.get(at + 1).is_some_and(|sign| sign == "=") => {
-                    assert!(
-                        TAGS.contains(&words[at + 2].as_str()),
-                        "{place}: {}",
-                        words[at + 2]
-                    );
-                }
-                _ => {}
-            }
+fn a_value_that_no_event_has_is_refused() {
+    let refusal = |search: &str| check_search(search).unwrap_err();
+    assert_eq!(
+        refusal("sourcetype=ds_monitor data_model=Alert"),
+        "no data_model is Alert"
+    );
+    assert_eq!(
+        refusal("sourcetype=ds_monitor | where event_name=\"Envelope Sent\""),
+        "no event_name is Envelope Sent"
+    );
+    assert_eq!(
+        refusal("sourcetype=ds_monitor ds_object=Envelop"),
+        "no ds_object is Envelop"
+    );
+    assert!(check_search("sourcetype=ds_monitor ds_object=LoginPolicyRule").is_ok());
+    assert_eq!(
+        refusal("`ds_monitor_log` action=page_read"),
+        "no action is page_read"
+    );
+    assert!(
+        check_search("sourcetype=ds_monitor | eval action=\"own\" | where action=\"own\"").is_ok()
+    );
+}
+
+#[test]
+fn every_macro_is_used() {
+    let mut used = BTreeSet::new();
+    let mut texts = searches();
+    texts.extend(crate::views::searches());
+    for (_, search) in texts {
+        // A search that cannot be read fails another test.
+        if let Ok(search) = Search::parse(&search, &macros()) {
+            used.extend(search.macros().iter().cloned());
         }
+    }
+    for name in macros().into_keys() {
+        assert!(used.contains(&name), "nothing uses the macro {name}");
+    }
+    for required in ["ds_monitor_index", "ds_monitor_events", "ds_monitor_log"] {
+        assert!(used.contains(required), "{required}");
     }
 }

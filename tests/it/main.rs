@@ -57,8 +57,17 @@ mod tidy;
 /// The search-time files: every name that a setting or a search uses exists.
 mod knowledge;
 
+/// The reader of searches, held against what Splunk says of its language.
+mod spl;
+
+/// The dashboards: what they search, show and link to.
+mod views;
+
 /// What becomes of a record at search time, held against Splunk's Common Information Model.
 mod cim;
+
+/// The detections, computed on events that they must find and on events that they must not.
+mod detections;
 
 use std::path::Path;
 

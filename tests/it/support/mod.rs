@@ -1,5 +1,6 @@
 //! Scripted stand-ins for the outside worlds, and a runner for the real binaries.
 //!
+//! [`conf`], [`search_time`] and [`spl`] do what Splunk does with this app's settings and searches, without Splunk.
 //! [`docusign`], [`splunkd`] and [`hec`] answer on loopback through the small server of [`http`], which can also fail in
 //! the ways a network does; [`tls`] and [`proxy`] can stand in between. [`input`] starts a binary the way splunkd
 //! does and reads back what it wrote. The integration tests, the demo in `examples/` and the benchmarks share these
@@ -7,6 +8,7 @@
 #![allow(
     dead_code,
     unreachable_pub,
+    unused_imports,
     clippy::disallowed_methods,
     clippy::expect_used,
     clippy::indexing_slicing,
@@ -15,10 +17,13 @@
     reason = "each user of the stand-ins needs a part of them, and a test fails by panicking"
 )]
 
+pub mod conf;
 pub mod docusign;
 pub mod hec;
 pub mod http;
 pub mod input;
 pub mod proxy;
+pub mod search_time;
+pub mod spl;
 pub mod splunkd;
 pub mod tls;
