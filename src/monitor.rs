@@ -24,7 +24,7 @@ use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::conf;
 use crate::splunk::credentials::{self, Secrets};
 use crate::splunk::event::{Event, EventSink, Undelivered};
-use crate::splunk::hec::{HecSettings, HecWriter};
+use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
 use crate::splunk::input_definition::{InputDefinition, Stanza};
 use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::rest::Rest;
@@ -142,14 +142,19 @@ fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dy
     };
     let on_refused = {
         let log = log.clone();
-        move |json: &str, why: &str| {
-            let record = Record { json };
+        move |refused: &RefusedEvent| {
+            let record = Record {
+                json: &refused.data,
+            };
             let fields = Fields::new()
                 .with("action", "refuse_event")
+                .with("status", refused.status)
+                .with_some("code", refused.code)
                 .with_some("event_id", record.event_id())
                 .with_some("time", record.timestamp());
             let sentence = format!(
-                "The event collector refuses this record with {why}, so it is left out. An input without hec_url that starts before it would bring it"
+                "The event collector refuses this record with {}, so it is left out. An input without hec_url that starts before it would bring it",
+                refused.answer
             );
             log.write(Level::Error, &fields, &sentence);
         }
@@ -511,6 +516,11 @@ fn secure(pasted: Secrets, rest: &Result<Rest>, stanza: &Stanza, log: &Log) {
     if pasted.is_empty() {
         return;
     }
+    let remedy = if pasted.contains_key("private_key") {
+        "; a key in a file, named by private_key_path, needs no secure storage"
+    } else {
+        ""
+    };
     let moved = match rest {
         Ok(rest) => credentials::move_to_storage(rest, &DS_MONITOR, stanza, pasted),
         Err(error) => Err(anyhow!("{error:#}")),
@@ -524,7 +534,7 @@ fn secure(pasted: Secrets, rest: &Result<Rest>, stanza: &Stanza, log: &Log) {
         Err(error) => log.warn(
             &fields,
             &format!(
-                "A secret is still in clear text in inputs.conf: {error:#}. The next run tries again; a key in a file, named by private_key_path, needs no secure storage"
+                "A secret is still in clear text in inputs.conf: {error:#}. The next run tries again{remedy}"
             ),
         ),
     }

@@ -106,8 +106,20 @@ pub fn base_url(text: &str) -> Result<Url> {
     Ok(url)
 }
 
-/// Who is told of an event that Splunk refuses: its data, and why.
-pub type OnRefused = Arc<dyn Fn(&str, &str) + Send + Sync>;
+/// Who is told of an event that Splunk refuses.
+pub type OnRefused = Arc<dyn Fn(&RefusedEvent) + Send + Sync>;
+
+/// An event that Splunk refuses, and why.
+pub struct RefusedEvent {
+    /// The text of the event.
+    pub data: String,
+    /// The status of the answer.
+    pub status: u16,
+    /// The collector's code, if it gave one.
+    pub code: Option<u32>,
+    /// The answer in words.
+    pub answer: String,
+}
 
 /// The events of some requests.
 struct Batch {
@@ -210,6 +222,7 @@ impl HecWriter {
             under_way: VecDeque::new(),
             asked: (Duration::ZERO, Duration::ZERO),
             resends: 0,
+            accepts: false,
             refusals: 0,
             taken: Arc::clone(&taken),
             acknowledged: Arc::clone(&acknowledged),
@@ -603,6 +616,9 @@ struct Courier {
     /// When acknowledgements are asked for next, and the pause after that.
     asked: (Duration, Duration),
     resends: u32,
+    /// Whether any event of this run has been accepted.
+    accepts: bool,
+    /// Events that were refused since one was accepted.
     refusals: u32,
     taken: Arc<AtomicU64>,
     acknowledged: Arc<AtomicBool>,
@@ -639,6 +655,7 @@ impl Courier {
 
     /// Sends a batch, without those of its events that the collector refuses.
     fn deliver(&mut self, batch: Batch) -> Result<(), Undelivered> {
+        let mut refused = Vec::new();
         let mut batches = vec![batch];
         while let Some(batch) = batches.pop() {
             if batch.is_empty() {
@@ -648,14 +665,17 @@ impl Courier {
             let answer = self.post(&batch)?;
             match answer.verdict() {
                 Verdict::Event(Some(number)) if number < batch.ends.len() => {
-                    self.refuse(batch.event(number), &answer)?;
-                    // The events before it have been accepted; but an error has no acknowledgement for them.
+                    if number > 0 {
+                        // The events before it have been accepted; but an error has no acknowledgement for them.
+                        self.has_accepted();
+                    }
+                    refused.push(self.refuse(batch.event(number), &answer)?);
                     let from = if self.is_accepted_safe() { number } else { 0 };
                     let rest = |other| other >= from && other != number;
                     batches.push(batch.choose(batch.position, rest));
                 }
                 Verdict::Event(_) | Verdict::TooLarge if batch.ends.len() == 1 => {
-                    self.refuse(&batch.body, &answer)?;
+                    refused.push(self.refuse(&batch.body, &answer)?);
                     self.sent(batch, Proof::Done);
                 }
                 Verdict::Event(_) | Verdict::TooLarge => {
@@ -663,8 +683,17 @@ impl Courier {
                     batches.push(second);
                     batches.push(first);
                 }
-                _ => self.accepted(batch, answer.reply.ack_id)?,
+                _ => {
+                    self.has_accepted();
+                    self.accepted(batch, answer.reply.ack_id)?;
+                }
             }
+        }
+        for event in &refused {
+            if !self.accepts {
+                return Err(self.refuses_all(event.status, event.code, &event.answer));
+            }
+            (self.on_refused)(event);
         }
         self.settle();
         Ok(())
@@ -730,34 +759,49 @@ impl Courier {
         }
     }
 
-    /// Leaves an event out, unless it goes on like this.
-    fn refuse(&mut self, event: &[u8], answer: &Answer) -> Result<(), Undelivered> {
+    /// An event that is to be left out, unless it goes on like this.
+    fn refuse(&mut self, event: &[u8], answer: &Answer) -> Result<RefusedEvent, Undelivered> {
         #[derive(Deserialize)]
         struct Envelope<'a> {
             #[serde(borrow)]
             event: &'a RawValue,
         }
-        self.refusals += 1;
-        if self.refusals > MAX_REFUSALS {
-            let error = HecError {
-                definite: true,
-                status: Some(answer.status),
-                code: answer.reply.code,
-                sentence: format!(
-                    "The event collector ({}) refuses one event after the other, at last with {answer}. It cannot be the events: look for a proxy or gateway that changes requests on the way. The events are not left out; the next run sends them again",
-                    self.collector.base
-                ),
-            };
-            return Err(error.into_undelivered("send"));
-        }
         let envelope: Option<Envelope<'_>> = serde_json::from_slice(event).ok();
         let data = envelope.map_or("", |envelope| envelope.event.get());
-        (self.on_refused)(data, &answer.to_string());
-        Ok(())
+        let refused = RefusedEvent {
+            data: data.to_owned(),
+            status: answer.status,
+            code: answer.reply.code,
+            answer: answer.to_string(),
+        };
+        self.refusals += 1;
+        if self.refusals > MAX_REFUSALS {
+            return Err(self.refuses_all(refused.status, refused.code, &refused.answer));
+        }
+        Ok(refused)
+    }
+
+    /// An event was accepted, so that it is not the way that makes the collector refuse others.
+    fn has_accepted(&mut self) {
+        self.accepts = true;
+        self.refusals = 0;
+    }
+
+    /// Where no event is accepted, none is left out.
+    fn refuses_all(&self, status: u16, code: Option<u32>, answer: &str) -> Undelivered {
+        let error = HecError {
+            definite: false,
+            status: Some(status),
+            code,
+            sentence: format!(
+                "The event collector ({}) refuses every event, at last with {answer}. It can hardly be the events: look for a proxy or gateway that changes requests on the way",
+                self.collector.base
+            ),
+        };
+        error.into_undelivered("send")
     }
 
     fn accepted(&mut self, batch: Batch, ack: Option<u64>) -> Result<(), Undelivered> {
-        self.refusals = 0;
         if !self.announced {
             self.announced = true;
             self.acknowledged.store(ack.is_some(), Ordering::Relaxed);

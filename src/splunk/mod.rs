@@ -177,8 +177,11 @@ impl Mode {
                 return Ok(Self::Command(command, arguments, source));
             }
         };
-        match arguments.first() {
-            // It may be a secret that somebody has put there.
+        match arguments.first().map(|extra| extra.split('=').next()) {
+            // Only the name of an option is told: anything else may be a secret that somebody has put there.
+            Some(Some(option)) if option.starts_with("--") => {
+                bail!("{name} has no option {option}; --help lists those that exist")
+            }
             Some(_) => bail!("there are more arguments than {name} takes; --help lists them"),
             None => Ok(mode),
         }

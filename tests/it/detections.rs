@@ -498,6 +498,49 @@ fn every_detection_is_set_up_as_an_alert_that_is_off() {
 }
 
 #[test]
+fn the_readme_has_a_line_for_each_detection_with_its_techniques_severity_and_macros() {
+    let readme = read("README.md");
+    let lines: Vec<Vec<&str>> = readme
+        .split_once("## Detections")
+        .and_then(|(_, rest)| rest.split_once("**What Docusign does not tell.**"))
+        .map(|(section, _)| section.lines())
+        .unwrap()
+        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .skip(1)
+        .collect();
+    let detections = Detection::all();
+    assert_eq!(lines.len(), detections.len());
+    for detection in detections {
+        let name = detection
+            .name
+            .strip_prefix("Docusign Detection - ")
+            .unwrap();
+        let line = lines.iter().find(|line| line[0] == name);
+        let line = line.unwrap_or_else(|| panic!("{name} has no line"));
+        let search = detection.get("search");
+        for technique in line[2].split(", ").filter(|text| is_technique(text)) {
+            assert!(search.contains(technique), "{name}: {technique}");
+        }
+        for word in line[3].split([' ', ',']) {
+            let known = SEVERITIES.iter().any(|(severity, _)| *severity == word);
+            assert!(!known || search.contains(word), "{name}: {word}");
+        }
+        let named: BTreeSet<String> = line[4]
+            .split(", ")
+            .filter(|word| !word.is_empty())
+            .map(|word| format!("ds_monitor_{}", word.trim_matches('`')))
+            .collect();
+        let used: BTreeSet<String> = macros()
+            .into_keys()
+            .filter(|name| !PLACES.contains(&name.as_str()))
+            .filter(|name| search.contains(&format!("`{name}`")))
+            .collect();
+        assert_eq!(named, used, "{name}");
+    }
+}
+
+#[test]
 fn a_description_names_every_technique_and_is_short_enough_to_be_read() {
     for detection in Detection::all() {
         let name = &detection.name;

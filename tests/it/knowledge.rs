@@ -465,49 +465,10 @@ fn every_saved_search_is_off_and_bounded() {
     }
 }
 
-/// The beginning of the name of every search that looks for what an attacker would do.
-const DETECTION: &str = "Docusign Detection - ";
-
-/// `T1078` or `T1078.004`: a technique of MITRE's ATT&CK.
-fn names_a_technique(text: &str) -> bool {
-    let is_number = |text: &str, digits: usize| {
-        text.len() == digits && text.bytes().all(|sign| sign.is_ascii_digit())
-    };
-    let mut words = text.split(|sign: char| !(sign.is_ascii_alphanumeric() || sign == '.'));
-    words.any(|word| {
-        let Some(number) = word.strip_prefix('T') else {
-            return false;
-        };
-        match number.trim_end_matches('.').split_once('.') {
-            None => is_number(number.trim_end_matches('.'), 4),
-            Some((technique, part)) => is_number(technique, 4) && is_number(part, 3),
-        }
-    })
-}
-
-#[test]
-fn a_technique_is_recognized_by_its_number() {
-    assert!(names_a_technique("Somebody logs in (T1078.004)."));
-    assert!(names_a_technique("ATT&CK T1098."));
-    assert!(!names_a_technique(
-        "Somebody logs in (1078, T107, T10780, T1078.04, AT1078)."
-    ));
-}
-
 #[test]
 fn every_alert_says_when_it_is_raised_and_for_what_it_is_held_back() {
     for (name, settings) in conf("savedsearches") {
         let get = |key| setting(&settings, key);
-        let is_detection = name.starts_with(DETECTION);
-        if is_detection {
-            assert!(
-                names_a_technique(get("description").unwrap_or_default()),
-                "{name}: no ATT&CK technique"
-            );
-            assert!(get("cron_schedule").is_some(), "{name}: cron_schedule");
-            assert_eq!(get("alert.track"), Some("1"), "{name}");
-            assert_eq!(get("alert.suppress"), Some("1"), "{name}");
-        }
         if get("alert.track").is_none() && get("counttype").is_none() {
             assert!(
                 !settings.iter().any(|(key, _)| key.starts_with("alert.")),
