@@ -12,7 +12,7 @@ use ds_monitor::retry::Patience;
 use ds_monitor::secret::Secret;
 use ds_monitor::splunk::checkpoint::file_stem;
 use ds_monitor::splunk::event::{Event, EventSink, Undelivered};
-use ds_monitor::splunk::hec::{HecSettings, HecWriter, base_url};
+use ds_monitor::splunk::hec::{HecSettings, HecWriter, RefusedEvent, base_url};
 use ds_monitor::splunk::log::{Level, Log};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
@@ -1488,7 +1488,7 @@ impl Writer {
         let (clock, paper) = (Arc::<Jumping>::default(), Paper::default());
         let log = Log::new(Box::new(paper.clone()));
         let stop = Arc::new(AtomicBool::new(false));
-        let refused = Arc::new(|event: &str, why: &str| panic!("{event} is refused: {why}"));
+        let refused = Arc::new(|event: &RefusedEvent| panic!("{} is refused", event.data));
         let writer = HecWriter::new(settings, stop, Arc::clone(&clock) as _, log, refused);
         Self {
             writer: writer.unwrap(),
