@@ -653,12 +653,16 @@ fn check_show_and_reset_take_the_same_options() {
     let path = scene.conf();
     let conf = path.to_str().unwrap();
     let text = |run: &Outcome| String::from_utf8(run.stdout.clone()).unwrap();
-    // Only what is saved needs a folder.
-    let check = scene.call(&["check", "--conf", conf, "--input", "prod"]);
+    let missing = scene.call(&["check", "--conf", conf, "--input", "prod"]);
+    missing.assert_exit(1);
+    assert!(
+        missing.stderr.contains("--checkpoint-dir is missing"),
+        "{}",
+        missing.report()
+    );
+    let check = scene.start(&["check"], "ds_monitor://prod").finish();
     check.assert_exit(0).assert_no_secret(&SECRETS);
     assert!(text(&check).contains("Monitor"), "{}", check.report());
-    let check = scene.start(&["check"], "ds_monitor://prod").finish();
-    check.assert_exit(0);
 
     let show = scene.start(&["show"], "prod").finish();
     assert!(
