@@ -27,6 +27,7 @@ use tempfile::TempDir;
 use support::docusign::{
     ACCESS_TOKEN_MARK, Directory, Docusign, PRIVATE_KEY, cursor_at, sample_record, sample_timestamp,
 };
+use support::hec::{self, Hec};
 use support::input::{DEADLINE, Event, Input, LogLine, Outcome, Running};
 use support::splunkd::{SESSION_KEY, Splunkd};
 
@@ -47,7 +48,7 @@ const READ_BEFORE_THE_CUT: usize = PAGE + 3;
 const SHOWN_AT_EITHER_END: usize = 4;
 
 /// What must not leave the programs, nor lie in a checkpoint directory.
-const SECRETS: [&str; 3] = [PRIVATE_KEY, SESSION_KEY, ACCESS_TOKEN_MARK];
+const SECRETS: [&str; 4] = [PRIVATE_KEY, SESSION_KEY, ACCESS_TOKEN_MARK, hec::TOKEN];
 
 fn main() -> ExitCode {
     let mut screen = Screen::new();
@@ -75,6 +76,7 @@ fn tell(screen: &mut Screen) -> Result<()> {
     make_a_mistake(screen, &mut stage)?;
     give_names(screen, &stage)?;
     count_everything(screen, &stage)?;
+    go_without_splunk(screen, &stage)?;
     say_what_next(screen)
 }
 
@@ -373,6 +375,59 @@ fn count_everything(screen: &mut Screen, stage: &Stage) -> Result<()> {
         happened.len() == TOTAL && happened == indexed,
         "nothing was lost, nothing was changed, nothing was made up",
     )
+}
+
+/// The same stream from a plain file, first to an event collector that acknowledges, then as lines.
+fn go_without_splunk(screen: &mut Screen, stage: &Stage) -> Result<()> {
+    screen.heading("Without a forwarder")?;
+    let hec = Hec::new().acknowledge(true);
+    screen.say(&format!(
+        "Where no Splunk runs beside it, cron, a systemd timer or a container starts ds_monitor with an inputs.conf of \
+         its own, and the events go to the HTTP Event Collector of a Splunk elsewhere, here a stand-in at {}. The \
+         token comes from the environment:",
+        hec.url()
+    ))?;
+    let folder = TempDir::new().context("there is no room for temporary files")?;
+    let input = Input::for_docusign("demo", &stage.docusign, folder.path());
+    let to_hec = input.clone().param("hec_url", hec.url());
+    let arguments = run_alone(Path::new("…")).join(" ");
+    screen.quote("export DS_MONITOR_HEC_TOKEN=…")?;
+    screen.quote(&format!("ds_monitor {arguments}"))?;
+    let outcome = stage.alone(
+        &to_hec.env("DS_MONITOR_HEC_TOKEN", hec::TOKEN),
+        folder.path(),
+    )?;
+    screen.log(&outcome.log_lines(), &[])?;
+    screen.check(
+        hec.events() == stage.happened,
+        &format!(
+            "the indexers have acknowledged all {TOTAL} events, each byte for byte as Docusign sent it"
+        ),
+    )?;
+
+    let folder = TempDir::new().context("there is no room for temporary files")?;
+    let outcome = stage.alone(&input, folder.path())?;
+    let lines = String::from_utf8_lossy(&outcome.stdout).into_owned();
+    screen.say("Without an event collector each record is a line, for any other tool to take:")?;
+    screen.quote_start(lines.lines().next().unwrap_or_default())?;
+    screen.check(
+        lines.lines().eq(stage.happened.iter()),
+        &format!("{TOTAL} records, {TOTAL} lines"),
+    )
+}
+
+/// The arguments of a run without splunkd.
+fn run_alone(folder: &Path) -> [String; 7] {
+    let path = |name: &str| folder.join(name).to_string_lossy().into_owned();
+    [
+        "run".to_owned(),
+        "--conf".to_owned(),
+        path("inputs.conf"),
+        "--input".to_owned(),
+        "demo".to_owned(),
+        "--checkpoint-dir".to_owned(),
+        path("positions"),
+    ]
 }
 
 fn say_what_next(screen: &mut Screen) -> Result<()> {
@@ -707,6 +762,22 @@ impl Stage {
     fn start(&mut self) -> Running {
         self.input = self.input.clone().read_from(&self.splunkd);
         self.input.spawn(&program(&self.programs, "ds_monitor"))
+    }
+
+    /// A run without splunkd, with its stanza in a file in `folder`.
+    fn alone(&self, input: &Input, folder: &Path) -> Result<Outcome> {
+        fs::write(folder.join("inputs.conf"), input.conf())?;
+        fs::create_dir(folder.join("positions"))?;
+        let arguments = run_alone(folder);
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let run = input.start(
+            &program(&self.programs, "ds_monitor"),
+            &arguments,
+            String::new(),
+        );
+        let outcome = ended_well(run.finish())?;
+        outcome.assert_no_secret(&SECRETS);
+        Ok(outcome)
     }
 
     /// A run that must end well; Splunk reads all of it.

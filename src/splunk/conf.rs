@@ -76,6 +76,13 @@ impl Options {
     /// # Errors
     /// The file cannot be read, is not a configuration, or has no such stanza; no value is ever quoted.
     pub fn read(self, scheme: &Scheme, log: &Log) -> Result<InputDefinition> {
+        // Made anew where a volume is not mounted, it would hide that the position is elsewhere.
+        if !self.checkpoint_dir.is_dir() {
+            bail!(
+                "the folder {}, named by --checkpoint-dir, does not exist: create it where it outlives the process",
+                self.checkpoint_dir.display()
+            );
+        }
         let prefix = scheme.input("");
         let name = self.input.strip_prefix(&prefix).unwrap_or(&self.input);
         let path = &self.conf;

@@ -648,6 +648,15 @@ fn a_secret_in_a_file_that_others_can_read_is_warned_of() {
 }
 
 #[test]
+fn a_folder_that_is_not_there_is_not_made_because_the_position_may_be_elsewhere() {
+    let scene = Scene::new();
+    fs::remove_dir(scene.positions()).unwrap();
+    let line = refused(&scene.run());
+    assert!(line.sentence.contains("--checkpoint-dir"), "{}", line.raw);
+    assert!(!scene.positions().exists());
+}
+
+#[test]
 fn check_show_and_reset_take_the_same_options() {
     let scene = Scene::new();
     let path = scene.conf();
