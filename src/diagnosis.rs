@@ -434,7 +434,7 @@ fn show(definition: &InputDefinition, session: &Session, screen: &mut Screen) ->
         None => screen.line("Age", "unknown: the cursor does not tell its time")?,
     }
     match position.state {
-        State::Closed => screen.line("Last run", "ended in good order"),
+        State::Closed => screen.line("Last run", "left nothing to repeat"),
         State::Open => screen.line("Last run", "is going on, or was cut off"),
     }?;
     screen.line("Next run", format!("begins after {}", position.start()))?;

@@ -2,9 +2,9 @@
 //! lost.
 //!
 //! `drain` is that path. A cursor is saved only when every byte of its page has been taken: read from the pipe, or
-//! confirmed by an event collector. A run that was cut off starts again before the last page that held records,
-//! because what splunkd had read but not indexed can be lost too. At any moment at most one page, or one pipe or batch
-//! full of small pages, is sent and not saved, so that a cut-off costs at most two pages of duplicates.
+//! confirmed by an event collector. A run that was cut off from splunkd starts again before the last page that held
+//! records, because what splunkd had read but not indexed can be lost too. At any moment at most one page, or one pipe
+//! or batch full of small pages, is sent and not saved, so that a cut-off costs at most two pages of duplicates.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -346,11 +346,12 @@ impl Delivery {
         })
     }
 
-    /// Marks the checkpoint open, durably, before the first byte of the run's first page goes out.
+    /// Marks the checkpoint open, durably, before the first byte of the run's first page goes out. It need not be
+    /// where nothing that has been taken can be lost: then a run that is cut off leaves nothing to repeat.
     fn mark_open(&mut self) -> Result<(), Stop> {
         match self.position.state {
-            State::Open => Ok(()),
-            State::Closed => self.save(State::Open),
+            State::Closed if !self.events.takes_for_good() => self.save(State::Open),
+            State::Open | State::Closed => Ok(()),
         }
     }
 
@@ -426,7 +427,11 @@ impl Delivery {
             lines.extend(page.line);
         }
         if moved {
-            self.save(self.position.state)?;
+            let state = match self.events.takes_for_good() {
+                true => State::Closed,
+                false => self.position.state,
+            };
+            self.save(state)?;
         }
         for line in lines {
             self.log.info(&line, self.events.receipt());

@@ -35,13 +35,13 @@ pub struct Position {
     pub ignored_start_from: Option<String>,
 }
 
-/// Whether the last run ended in good order.
+/// Whether the last run may have left something to repeat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// A run is sending records, or was cut off while it did.
     Open,
-    /// The last run ended in good order.
+    /// Nothing that was taken before the position can have been lost.
     Closed,
 }
 

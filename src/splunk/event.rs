@@ -52,6 +52,9 @@ pub trait EventSink {
     /// The other side is gone or refuses, or the run is to stop.
     fn check(&mut self) -> Result<(), Undelivered>;
 
+    /// Whether what has been taken stays taken, whatever happens to this process and to the one that reads from it.
+    fn takes_for_good(&self) -> bool;
+
     /// What it means here that a page has been taken, for the log.
     fn receipt(&self) -> &'static str;
 
@@ -345,6 +348,11 @@ impl EventSink for EventWriter {
             );
         }
         Ok(())
+    }
+
+    /// What splunkd has read and not indexed is lost when it is killed, and other readers are no better.
+    fn takes_for_good(&self) -> bool {
+        false
     }
 
     fn receipt(&self) -> &'static str {

@@ -341,6 +341,10 @@ impl EventSink for HecWriter {
         Ok(())
     }
 
+    fn takes_for_good(&self) -> bool {
+        true
+    }
+
     fn receipt(&self) -> &'static str {
         if self.acknowledged.load(Ordering::Relaxed) {
             "The indexers have acknowledged this page."
