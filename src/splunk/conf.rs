@@ -98,7 +98,7 @@ impl Options {
             log.warn(
                 &fields,
                 &format!(
-                    "{} holds a secret and can be read by other users of this machine: chmod 600, or put the secret in a file of its own or the environment",
+                    "The file {} holds a secret and can be read by other users of this machine: chmod 600, or put the secret in a file of its own or the environment",
                     path.display()
                 ),
             );
@@ -153,13 +153,18 @@ fn from_environment(scheme: &Scheme, param: &str) -> Result<Option<String>> {
 /// The parameters that hold for an input.
 fn params(path: &Path, scheme: &Scheme, name: &str) -> Result<BTreeMap<String, String>> {
     let bytes = durable::read(path, MAX_FILE_BYTES)
-        .with_context(|| format!("{} cannot be read", path.display()))?
-        .with_context(|| format!("{}, named by --conf, does not exist", path.display()))?;
+        .with_context(|| format!("the file {} cannot be read", path.display()))?
+        .with_context(|| {
+            format!(
+                "the file {}, named by --conf, does not exist",
+                path.display()
+            )
+        })?;
     let text = String::from_utf8(bytes)
         .ok()
-        .with_context(|| format!("{} is not text", path.display()))?;
-    let stanzas =
-        stanzas(&text).with_context(|| format!("{} is not a configuration", path.display()))?;
+        .with_context(|| format!("the file {} is not text", path.display()))?;
+    let stanzas = stanzas(&text)
+        .with_context(|| format!("the file {} is not a configuration", path.display()))?;
     let input = scheme.input(name);
     if !stanzas.contains_key(&input) {
         let prefix = scheme.input("");
@@ -172,7 +177,10 @@ fn params(path: &Path, scheme: &Scheme, name: &str) -> Result<BTreeMap<String, S
             [] => format!("it has no stanza [{prefix}NAME]"),
             known => format!("it has {}", known.join(", ")),
         };
-        bail!("{} has no stanza [{input}]: {there}", path.display());
+        bail!(
+            "the file {} has no stanza [{input}]: {there}",
+            path.display()
+        );
     }
     let mut params = BTreeMap::new();
     for stanza in ["default", scheme.kind, &input] {

@@ -162,7 +162,7 @@ impl Mode {
             "--version" | "-V" => Self::Version,
             RUN if input.runs_alone() => match Options::take(&mut arguments)? {
                 Some(options) => Self::Run(Source::Conf(options)),
-                None => bail!("{RUN} wants {}", Options::USAGE),
+                None => bail!("the command {RUN} wants {}", Options::USAGE),
             },
             other => {
                 let mut commands = input.commands().iter();
@@ -307,7 +307,8 @@ fn help(input: &dyn ModularInput) -> String {
     let mut help = format!(
         "{kind} {}: {}\n\n\
          This program is a Splunk modular input. Splunk starts it, writes its configuration as XML on the\n\
-         standard input and reads events as XML from the standard output; started by hand it has nothing to do.\n\n\
+         standard input and reads events as XML from the standard output. Started by hand without an argument it\n\
+         only shows this text.\n\n\
          To use it   install the app in Splunk, then Settings > Data inputs > {}\n",
         env!("CARGO_PKG_VERSION"),
         scheme.description,
