@@ -1,8 +1,8 @@
 //! What an administrator sees of an input: the test when it is saved, and the commands `check`, `show` and `reset`.
 //!
-//! The test asks Docusign for a token and one record, within the time that a form may take. A definite no refuses the
-//! save. A Docusign that cannot be reached refuses a new input or a new key, but no edit of an input whose key is
-//! known: an outage must not keep anybody from changing an index.
+//! The test asks Docusign for a token and one record, and an event collector whether it knows its token, within the
+//! time that a form may take. A definite no refuses the save. Where somebody cannot be reached, a new input or a new key
+//! is refused, but no edit of an input whose key is known: an outage must not keep anybody from changing an index.
 
 use std::fmt;
 use std::io::{IsTerminal, Write};
@@ -132,7 +132,7 @@ fn test_connections(
     answered.recv_timeout(VALIDATION_LIMIT).unwrap_or_else(|_| {
         Err(Untested {
             problem: format!(
-                "Docusign did not answer within {} seconds",
+                "the test of the connections did not end within {} seconds",
                 VALIDATION_LIMIT.as_secs()
             ),
             definite: false,
