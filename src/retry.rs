@@ -33,6 +33,12 @@ impl Patience {
         waiting: Duration::from_secs(120),
     };
 
+    /// For events on their way to a collector, which is busy now and then when it is in good health.
+    pub const DELIVERY: Self = Self {
+        attempts: 12,
+        ..Self::RUN
+    };
+
     /// For a person who waits for the answer.
     pub const INTERACTIVE: Self = Self {
         connect: Duration::from_secs(3),

@@ -702,6 +702,7 @@ fn hec(stanza: &Stanza, network: &Network) -> Result<Option<HecSettings>> {
         environment_proxy: !near,
         no_proxy: true,
         tls: proxy_tls || url.scheme() == "https",
+        patience: Patience::DELIVERY,
         proxy,
         ..network.clone()
     };

@@ -429,7 +429,7 @@ fn what_goes_on_failing_ends_the_run_after_what_was_confirmed_is_saved() {
         Fault::Instead(Reply::json(429, "{}").header("Retry-After", 0)),
     ] {
         let scene = Scene::small();
-        for nth in 2..8 {
+        for nth in 2..14 {
             scene.hec.fault(nth, fault.clone());
         }
         let run = scene.run();
@@ -437,11 +437,11 @@ fn what_goes_on_failing_ends_the_run_after_what_was_confirmed_is_saved() {
         assert_says(&line, &["event collector", "127.0.0.1"]);
         assert_eq!(
             with_action(&run, "WARN", "send").len(),
-            5,
+            11,
             "{}",
             run.report()
         );
-        assert_eq!(scene.hec.posts(), 1 + 6);
+        assert_eq!(scene.hec.posts(), 1 + 12);
         assert_eq!(
             (scene.saved(), &scene.checkpoint()["state"]),
             (100, &"closed".into())
