@@ -23,7 +23,6 @@ use crate::position::{Position, State};
 use crate::retry::Patience;
 use crate::settings::{self, DS_MONITOR, Settings, StartFrom};
 use crate::splunk::checkpoint::{CheckpointStore, Loaded};
-use crate::splunk::conf;
 use crate::splunk::credentials;
 use crate::splunk::event;
 use crate::splunk::hec::{self, HecError, HecSettings};
@@ -89,10 +88,10 @@ pub fn validate(mut definition: InputDefinition, session: &Session) -> Result<()
     }
 }
 
-/// Why a test found no record.
+/// Why a test did not go well.
 struct Untested {
     problem: String,
-    /// Docusign itself said no.
+    /// Docusign or the event collector itself said no.
     definite: bool,
 }
 
@@ -265,10 +264,7 @@ fn check(mut definition: InputDefinition, session: &Session, screen: &mut Screen
     screen.line("Input", &input)?;
     settings::prefer_key_file(&mut definition.stanza);
     let rest = Rest::new(&definition);
-    let secrets = match definition.standalone {
-        true => conf::require_secrets(&DS_MONITOR, &definition.stanza),
-        false => credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza),
-    };
+    let secrets = credentials::unmask_input(&rest, &DS_MONITOR, &mut definition);
     let stanza = &definition.stanza;
     let settings = match Settings::of(stanza, session.clock.now()) {
         Ok(settings) => settings,
@@ -458,7 +454,7 @@ fn reset(
     };
     let input = DS_MONITOR.input(&definition.stanza.name);
     let store = CheckpointStore::try_open(&definition.checkpoint_dir, &input)?
-        .context("the input is running: disable it in Splunk first, then reset, then enable it")?;
+        .context("the input is running: stop it first, in Splunk by disabling it, and start it again after the reset")?;
     let backup = store.back_up(now)?;
     let mut position = Position::first(start.cursor(now), &settings);
     position.ignored_start_from = settings.start_from.text();

@@ -198,7 +198,7 @@ impl NetworkProblem {
             ProblemKind::NotTls => "Should the address, or that of the proxy, begin with http://?",
             ProblemKind::ProxyCredentials => "Check proxy_user and proxy_password",
             ProblemKind::Tunnel => "Check that the proxy allows connections to it",
-            ProblemKind::TooLong => "Of Docusign's pages, a lower limit makes smaller ones",
+            ProblemKind::TooLong => "Where pages are long, a lower limit makes them shorter",
             ProblemKind::Connection => "Check the firewall and proxy_url",
         };
         format!("cannot be reached{way}: {}. {remedy}", self.text)

@@ -21,7 +21,6 @@ use crate::docusign::monitor_api::{End, MonitorApi, Page, Record, Stream};
 use crate::position::{Position, State, resume};
 use crate::settings::{DS_MONITOR, Settings, prefer_key_file, private_key, require_unmasked};
 use crate::splunk::checkpoint::CheckpointStore;
-use crate::splunk::conf;
 use crate::splunk::credentials::{self, Secrets};
 use crate::splunk::event::{Event, EventSink, Undelivered};
 use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
@@ -74,11 +73,7 @@ impl ModularInput for DsMonitor {
         let rest = Rest::new(&definition);
         prefer_key_file(&mut definition.stanza);
         let pasted = credentials::pasted(&DS_MONITOR, &definition.stanza);
-        let secrets = match definition.standalone {
-            true => conf::require_secrets(&DS_MONITOR, &definition.stanza),
-            false => credentials::unmask(&rest, &DS_MONITOR, &mut definition.stanza),
-        };
-        secrets
+        credentials::unmask_input(&rest, &DS_MONITOR, &mut definition)
             .and_then(|()| require_unmasked(&definition.stanza))
             .map_err(|error| Failure::of("configure", &error))?;
         let stanza = &definition.stanza;
@@ -122,6 +117,7 @@ impl ModularInput for DsMonitor {
             sent: VecDeque::new(),
             saved_end: 0,
             untimed: 0,
+            refused_told: 0,
             run: Summary::default(),
             clock: Arc::clone(&session.clock),
             log,
@@ -309,6 +305,8 @@ struct Delivery {
     saved_end: u64,
     /// Events of the page that is being sent that have no time.
     untimed: usize,
+    /// Refused events that a page's line has told of.
+    refused_told: u64,
     run: Summary,
     clock: Arc<dyn Clock>,
     log: Log,
@@ -433,7 +431,12 @@ impl Delivery {
             };
             self.save(state)?;
         }
-        for line in lines {
+        for mut line in lines {
+            let refused = self.events.refused();
+            if refused > self.refused_told {
+                line = line.with("n_refused", refused - self.refused_told);
+                self.refused_told = refused;
+            }
             self.log.info(&line, self.events.receipt());
         }
         Ok(())
@@ -501,10 +504,12 @@ fn report(input: &str, session: &Session, delivery: &Delivery, end: End, started
         ),
     }
     let run = &delivery.run;
+    let refused = usize::try_from(delivery.events.refused()).unwrap_or_default();
     let line = fields("events_ingested")
         .with("modular_input_name", input)
         .with("sourcetype_ingested", DS_MONITOR.kind)
-        .with("n_events", run.events)
+        .with("n_events", run.events.saturating_sub(refused))
+        .with_some("n_refused", (refused > 0).then_some(refused))
         .with("pages", run.pages)
         .with("caught_up", end != End::OnlyEmptyPages)
         .with_some("lag_s", run.newest.map(|newest| now.timestamp() - newest))

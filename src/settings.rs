@@ -686,7 +686,7 @@ fn hec(stanza: &Stanza, network: &Network) -> Result<Option<HecSettings>> {
             "the parameter hec_token is missing: enter the token of the HTTP Event Collector, or clear hec_url"
         ),
         (None, Some(_)) => bail!(
-            "the parameter hec_url is missing: enter the address of the HTTP Event Collector, or clear hec_token"
+            "the parameter hec_url is missing: enter the address of the HTTP Event Collector, or clear hec_token, in the environment too"
         ),
     };
     if !token.bytes().all(|byte| byte.is_ascii_graphic()) {

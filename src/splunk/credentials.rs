@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::checkpoint::file_stem;
-use super::input_definition::{MASK, Stanza};
+use super::conf;
+use super::input_definition::{InputDefinition, MASK, Stanza};
 use super::rest::{Rest, RestError};
 use super::scheme::Scheme;
 use crate::secret::Secret;
@@ -19,6 +20,21 @@ const APP: &str = "ds_monitor";
 
 /// Secrets by the name of their parameter.
 pub type Secrets = BTreeMap<String, Secret>;
+
+/// [`unmask`] for the stanza of a run, which without splunkd must have no mask.
+///
+/// # Errors
+/// There is a mask, but nothing that could be put in its place.
+pub fn unmask_input(
+    rest: &Result<Rest>,
+    scheme: &Scheme,
+    definition: &mut InputDefinition,
+) -> Result<()> {
+    if definition.standalone {
+        return conf::require_secrets(scheme, &definition.stanza);
+    }
+    unmask(rest, scheme, &mut definition.stanza)
+}
 
 /// Puts the stored secrets in the place of the masks in `stanza`. Masks without a stored secret stay.
 ///

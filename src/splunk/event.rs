@@ -4,7 +4,7 @@
 //! A thread of its own does the writing, so that a reader that does not read holds up nothing else: a signal, a
 //! closed pipe and the minute's warning are still noticed. How far the reader is, is known: bytes written minus
 //! what the pipe still holds. Where the output is not a pipe (a file, a socket, a terminal, Windows) a written
-//! byte counts as taken. Format: Splunk's manual "Modular inputs", "Set up streaming", XML mode; or JSON lines, for a
+//! byte counts as taken, of a file when it is on the disk. Format: Splunk's manual "Modular inputs", "Set up streaming", XML mode; or JSON lines, for a
 //! reader that is not Splunk.
 
 use std::fmt;
@@ -51,6 +51,9 @@ pub trait EventSink {
     /// # Errors
     /// The other side is gone or refuses, or the run is to stop.
     fn check(&mut self) -> Result<(), Undelivered>;
+
+    /// How many of the events so far the other side has refused and were left out.
+    fn refused(&self) -> u64;
 
     /// Whether what has been taken stays taken, whatever happens to this process and to the one that reads from it.
     fn takes_for_good(&self) -> bool;
@@ -350,6 +353,11 @@ impl EventSink for EventWriter {
         Ok(())
     }
 
+    /// A pipe takes everything.
+    fn refused(&self) -> u64 {
+        0
+    }
+
     /// What splunkd has read and not indexed is lost when it is killed, and other readers are no better.
     fn takes_for_good(&self) -> bool {
         false
@@ -384,8 +392,13 @@ fn write_all(
     give_back: &Sender<io::Result<Vec<u8>>>,
     written: &AtomicU64,
 ) {
+    // A file is its own reader: what it takes must outlive a power cut, as the position will that is saved for it.
+    let is_file = out.metadata().is_ok_and(|metadata| metadata.is_file());
     for mut buffer in to_write {
-        let result = out.write_all(&buffer).and_then(|()| out.flush());
+        let result = out.write_all(&buffer).and_then(|()| match is_file {
+            true => out.sync_data(),
+            false => out.flush(),
+        });
         if result.is_ok() {
             written.fetch_add(buffer.len() as u64, Ordering::Release);
         }

@@ -10,6 +10,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::io::Write as _;
+use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
@@ -35,8 +36,8 @@ use crate::secret::Secret;
 /// Bytes of a batch before it is compressed: Splunk Cloud wants less than 1 MB.
 const BATCH_BYTES: usize = 900_000;
 
-/// Batches that may be on their way at once, which bounds the memory they take.
-const MAX_BATCHES: u64 = 8;
+/// Bytes that may be on their way at once, which bounds the memory they take.
+const MAX_BYTES_UNDER_WAY: u64 = 8 * BATCH_BYTES as u64;
 
 /// Upper bound of what one event adds to its data, beside the fields that are the same for all.
 const ENVELOPE_BYTES: usize = 64;
@@ -121,8 +122,11 @@ pub struct RefusedEvent {
     pub answer: String,
 }
 
-/// The events of some requests.
+/// The events of a request.
 struct Batch {
+    /// A channel of its own, so that an acknowledgement can only be that of this batch: indexers count from 0 again
+    /// after a restart, and each counts for itself.
+    channel: Uuid,
     body: Vec<u8>,
     /// Where each event ends in the body.
     ends: Vec<usize>,
@@ -133,7 +137,8 @@ struct Batch {
 impl Batch {
     fn new() -> Self {
         Self {
-            body: Vec::with_capacity(BATCH_BYTES),
+            channel: Uuid::new_v4(),
+            body: Vec::new(),
             ends: Vec::new(),
             position: 0,
         }
@@ -153,27 +158,33 @@ impl Batch {
             .unwrap_or_default()
     }
 
-    /// The events that `chosen` chooses by their number, in a batch that ends at `position`.
-    fn choose(&self, position: u64, chosen: impl Fn(usize) -> bool) -> Self {
-        let mut batch = Self {
-            body: Vec::new(),
-            ends: Vec::new(),
+    /// The events with these numbers, in a batch that ends at `position`.
+    fn part(&self, numbers: Range<usize>, position: u64) -> Self {
+        let mut part = Self {
             position,
+            ..Self::new()
         };
-        for number in (0..self.ends.len()).filter(|number| chosen(*number)) {
-            batch.body.extend_from_slice(self.event(number));
-            batch.ends.push(batch.body.len());
+        for number in numbers {
+            part.body.extend_from_slice(self.event(number));
+            part.ends.push(part.body.len());
         }
-        batch
+        part
     }
 
-    /// Two halves. The first has no position of its own: only both together are the batch.
-    fn halves(&self, before: u64) -> [Self; 2] {
-        let half = self.ends.len() / 2;
-        [
-            self.choose(before, |number| number < half),
-            self.choose(self.position, |number| number >= half),
-        ]
+    /// The batch in parts, one of which is the event that is said to be bad, or in halves. Only the last one has the
+    /// batch's position: only all of them together are the batch.
+    fn parts(&self, bad: Option<usize>, before: u64) -> Vec<Self> {
+        let count = self.ends.len();
+        let cuts = match bad.filter(|bad| *bad < count) {
+            Some(bad) => vec![0, bad, bad + 1, count],
+            None => vec![0, count / 2, count],
+        };
+        let ranges = cuts.iter().zip(cuts.iter().skip(1));
+        let ranges = ranges.filter(|(from, to)| from < to);
+        let position = |to| if to == count { self.position } else { before };
+        ranges
+            .map(|(&from, &to)| self.part(from..to, position(to)))
+            .collect()
     }
 }
 
@@ -188,6 +199,7 @@ pub struct HecWriter {
     /// Something has been taken, or the sending thread has ended with an error.
     news: Receiver<Result<(), Undelivered>>,
     taken: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
     acknowledged: Arc<AtomicBool>,
     stall: Stall,
     stop: Arc<AtomicBool>,
@@ -212,19 +224,20 @@ impl HecWriter {
         let (batches, to_send) = channel();
         let (tell, news) = channel();
         let taken = Arc::new(AtomicU64::new(0));
+        let refused = Arc::new(AtomicU64::new(0));
         let acknowledged = Arc::new(AtomicBool::new(false));
         let courier = Courier {
             patience: settings.network.patience,
             collector: Collector::new(settings)?,
-            channel: Uuid::new_v4(),
-            last_ack: None,
             announced: false,
             under_way: VecDeque::new(),
             asked: (Duration::ZERO, Duration::ZERO),
+            unanswered: None,
             resends: 0,
             accepts: false,
             refusals: 0,
             taken: Arc::clone(&taken),
+            refused: Arc::clone(&refused),
             acknowledged: Arc::clone(&acknowledged),
             tell,
             clock: Arc::clone(&clock),
@@ -243,6 +256,7 @@ impl HecWriter {
             batches,
             news,
             taken,
+            refused,
             acknowledged,
             stall: Stall::new(clock.elapsed()),
             stop,
@@ -293,7 +307,7 @@ impl EventSink for HecWriter {
         if self.batch.is_empty() {
             return Ok(());
         }
-        while self.position - self.taken() >= MAX_BATCHES * BATCH_BYTES as u64 {
+        while self.position - self.taken() >= MAX_BYTES_UNDER_WAY {
             self.wait(CHECK_INTERVAL)?;
         }
         let mut batch = std::mem::replace(&mut self.batch, Batch::new());
@@ -339,6 +353,10 @@ impl EventSink for HecWriter {
             );
         }
         Ok(())
+    }
+
+    fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Acquire)
     }
 
     fn takes_for_good(&self) -> bool {
@@ -390,7 +408,7 @@ pub fn probe(settings: HecSettings) -> Result<(), HecError> {
         Ok(answer) => match answer.verdict() {
             // The token is looked at before the body is.
             Verdict::Done => Ok(()),
-            Verdict::Event(_) if answer.reply.code == Some(NO_DATA) => Ok(()),
+            _ if answer.reply.code == Some(NO_DATA) => Ok(()),
             _ => Err(collector.error(&answer)),
         },
         Err(problem) => Err(collector.unreachable(&problem)),
@@ -476,10 +494,12 @@ impl Answer {
     fn verdict(&self) -> Verdict {
         match (self.status, self.reply.code) {
             (200, Some(0)) => Verdict::Done,
-            (400, Some(code)) if BAD_EVENTS.contains(&code) || code == NO_DATA => {
+            (400, Some(code)) if BAD_EVENTS.contains(&code) => {
                 Verdict::Event(self.reply.invalid_event)
             }
             (413, _) => Verdict::TooLarge,
+            // There is data in every request, so that it got lost on the way.
+            (400, Some(NO_DATA)) => Verdict::Later,
             // A gateway's page has the status of success, but not the collector's words.
             (200 | 408 | 429 | 500.., _) => Verdict::Later,
             _ => Verdict::No,
@@ -566,6 +586,7 @@ impl Collector {
     fn error(&self, answer: &Answer) -> HecError {
         let verdict = answer.verdict();
         let remedy = match (answer.status, answer.reply.code) {
+            (_, Some(NO_DATA)) => "There was data: look for a proxy or gateway that changes requests on the way".to_owned(),
             _ if verdict == Verdict::Later && answer.status == 200 => {
                 "That is not a collector's answer: a proxy or gateway may have answered in its place".to_owned()
             }
@@ -577,7 +598,7 @@ impl Collector {
                 Some(index) => format!("The index {index} does not exist there, or the token may not write to it: change the index of the input, or the indexes that the token allows"),
                 None => "The default index of the token does not exist or is not allowed: change the token, or set the index of the input".to_owned(),
             },
-            (_, Some(10 | UNKNOWN_CHANNEL)) => "The channel did not arrive: a proxy in between may remove the header X-Splunk-Request-Channel".to_owned(),
+            (_, Some(10 | UNKNOWN_CHANNEL)) => "The channel did not arrive whole: a proxy in between may change the header X-Splunk-Request-Channel".to_owned(),
             (404 | 405, _) => "There is no event collector at this address: hec_url leads to port 8088 by default, in Splunk Cloud to https://http-inputs-NAME.splunkcloud.com:443".to_owned(),
             (300..=399, _) => "A redirection is not followed, because it would take the token along: set hec_url to the address that it leads to".to_owned(),
             _ => "Check hec_url and the token in Splunk under Settings > Data inputs > HTTP Event Collector".to_owned(),
@@ -612,19 +633,19 @@ enum Proof {
 struct Courier {
     collector: Collector,
     patience: Patience,
-    channel: Uuid,
-    /// The newest id of the channel. An indexer counts up; anything else comes from another one, or after a restart.
-    last_ack: Option<u64>,
     announced: bool,
     under_way: VecDeque<Sent>,
     /// When acknowledgements are asked for next, and the pause after that.
     asked: (Duration, Duration),
+    /// Why the last question for acknowledgements had no answer.
+    unanswered: Option<String>,
     resends: u32,
     /// Whether any event of this run has been accepted.
     accepts: bool,
     /// Events that were refused since one was accepted.
     refusals: u32,
     taken: Arc<AtomicU64>,
+    refused: Arc<AtomicU64>,
     acknowledged: Arc<AtomicBool>,
     tell: Sender<Result<(), Undelivered>>,
     clock: Arc<dyn Clock>,
@@ -657,40 +678,27 @@ impl Courier {
         }
     }
 
-    /// Sends a batch, without those of its events that the collector refuses.
+    /// Sends a batch, without those of its events that the collector refuses. An event is left out only when it was
+    /// refused alone: the number in a refusal, and what it says of the events before, is only where to cut.
     fn deliver(&mut self, batch: Batch) -> Result<(), Undelivered> {
         let mut refused = Vec::new();
         let mut batches = vec![batch];
         while let Some(batch) = batches.pop() {
-            if batch.is_empty() {
-                self.sent(batch, Proof::Done);
-                continue;
-            }
             let answer = self.post(&batch)?;
             match answer.verdict() {
-                Verdict::Event(Some(number)) if number < batch.ends.len() => {
-                    if number > 0 {
-                        // The events before it have been accepted; but an error has no acknowledgement for them.
-                        self.has_accepted();
-                    }
-                    refused.push(self.refuse(batch.event(number), &answer)?);
-                    let from = if self.is_accepted_safe() { number } else { 0 };
-                    let rest = |other| other >= from && other != number;
-                    batches.push(batch.choose(batch.position, rest));
-                }
                 Verdict::Event(_) | Verdict::TooLarge if batch.ends.len() == 1 => {
                     refused.push(self.refuse(&batch.body, &answer)?);
                     self.sent(batch, Proof::Done);
                 }
-                Verdict::Event(_) | Verdict::TooLarge => {
-                    let [first, second] = batch.halves(self.position_before());
-                    batches.push(second);
-                    batches.push(first);
+                Verdict::Event(bad) => {
+                    let parts = batch.parts(bad, self.position_before());
+                    batches.extend(parts.into_iter().rev());
                 }
-                _ => {
-                    self.has_accepted();
-                    self.accepted(batch, answer.reply.ack_id)?;
+                Verdict::TooLarge => {
+                    let parts = batch.parts(None, self.position_before());
+                    batches.extend(parts.into_iter().rev());
                 }
+                _ => self.accepted(batch, answer.reply.ack_id),
             }
         }
         for event in &refused {
@@ -698,6 +706,7 @@ impl Courier {
                 return Err(self.refuses_all(event.status, event.code, &event.answer));
             }
             (self.on_refused)(event);
+            self.refused.fetch_add(1, Ordering::Release);
         }
         self.settle();
         Ok(())
@@ -711,22 +720,19 @@ impl Courier {
         }
     }
 
-    /// Whether the token is known not to acknowledge.
-    fn is_accepted_safe(&self) -> bool {
-        self.announced && !self.acknowledged.load(Ordering::Relaxed)
-    }
-
     /// Makes a request until the collector takes it, objects to its contents, or patience ends.
     fn post(&self, batch: &Batch) -> Result<Answer, Undelivered> {
         const ACTION: &str = "send";
-        let packed = gzip(&batch.body)?;
+        let packed = gzip(&batch.body).map_err(|error| {
+            Undelivered::Refused(Failure::of(ACTION, &anyhow::Error::new(error)))
+        })?;
         let mut schedule = Schedule::new(self.patience);
         let mut attempt = 0;
         loop {
             attempt += 1;
             let request = self
                 .collector
-                .request("event", self.channel)
+                .request("event", batch.channel)
                 .header(CONTENT_ENCODING, "gzip")
                 .body(packed.clone());
             let (error, asked) = match self.collector.exchange(request) {
@@ -785,12 +791,6 @@ impl Courier {
         Ok(refused)
     }
 
-    /// An event was accepted, so that it is not the way that makes the collector refuse others.
-    fn has_accepted(&mut self) {
-        self.accepts = true;
-        self.refusals = 0;
-    }
-
     /// Where no event is accepted, none is left out.
     fn refuses_all(&self, status: u16, code: Option<u32>, answer: &str) -> Undelivered {
         let error = HecError {
@@ -805,31 +805,33 @@ impl Courier {
         error.into_undelivered("send")
     }
 
-    fn accepted(&mut self, batch: Batch, ack: Option<u64>) -> Result<(), Undelivered> {
+    fn accepted(&mut self, batch: Batch, ack: Option<u64>) {
+        self.accepts = true;
+        self.refusals = 0;
         if !self.announced {
             self.announced = true;
-            self.acknowledged.store(ack.is_some(), Ordering::Relaxed);
             self.announce(ack.is_some());
         }
-        let Some(ack) = ack else {
-            self.sent(batch, Proof::Done);
-            return Ok(());
+        let proof = match ack {
+            None => Proof::Done,
+            Some(ack) => {
+                let since = self.clock.elapsed();
+                if self.under_way.is_empty() {
+                    self.ask_soon(since);
+                }
+                Proof::Awaited { ack, since }
+            }
         };
-        let now = self.clock.elapsed();
-        if self.under_way.is_empty() {
-            let (first, _) = ACKNOWLEDGE_PAUSES;
-            self.asked = (now + first, first);
-        }
-        self.sent(batch, Proof::Awaited { ack, since: now });
-        let rises = self.last_ack.is_none_or(|last| ack > last);
-        self.last_ack = Some(ack);
-        if rises {
-            return Ok(());
-        }
-        self.resend("another indexer answers than before, or it was started again")
+        self.sent(batch, proof);
+    }
+
+    fn ask_soon(&mut self, now: Duration) {
+        let (first, _) = ACKNOWLEDGE_PAUSES;
+        self.asked = (now + first, first);
     }
 
     fn announce(&self, acknowledged: bool) {
+        self.acknowledged.store(acknowledged, Ordering::Relaxed);
         let fields = Fields::new()
             .with("action", "hec_delivery")
             .with("acknowledged", acknowledged);
@@ -856,33 +858,49 @@ impl Courier {
         }
     }
 
+    /// Asks for the acknowledgement of the oldest batch, which all others have to wait for.
     fn look_for_acknowledgements(&mut self) -> Result<(), Undelivered> {
         const ACTION: &str = "acknowledge";
         let now = self.clock.elapsed();
         let (due, pause) = self.asked;
+        let Some(Sent {
+            batch: Batch { channel, .. },
+            proof: Proof::Awaited { ack, since },
+        }) = self.under_way.front()
+        else {
+            return Ok(());
+        };
+        let (channel, ack, since) = (*channel, *ack, *since);
         if now < due {
             return Ok(());
         }
         let (_, longest) = ACKNOWLEDGE_PAUSES;
         self.asked = (now + pause, longest.min(pause * 2));
-        let ids: Vec<u64> = self.awaited().map(|(ack, _)| ack).collect();
-        let oldest = self.awaited().map(|(_, since)| since).min();
         let request = self
             .collector
-            .request("ack", self.channel)
-            .query(&[("channel", self.channel.to_string())])
-            .body(serde_json::json!({ "acks": ids }).to_string());
-        match self.collector.exchange(request) {
+            .request("ack", channel)
+            .query(&[("channel", channel.to_string())])
+            .body(serde_json::json!({ "acks": [ack] }).to_string());
+        self.unanswered = match self.collector.exchange(request) {
             Ok(Answer {
                 status: 200,
                 reply: Reply {
                     acks: Some(acks), ..
                 },
                 ..
-            }) => self.acknowledge(|ack| acks.get(&ack.to_string()) == Some(&true)),
+            }) => {
+                if acks.get(&ack.to_string()) == Some(&true) {
+                    self.acknowledge(now, |other| other == channel);
+                }
+                None
+            }
             Ok(answer) if answer.reply.code == Some(ACKNOWLEDGEMENT_DISABLED) => {
                 // The events have been accepted, and more there is not to be had any more.
-                self.acknowledge(|_| true);
+                if self.acknowledged.load(Ordering::Relaxed) {
+                    self.announce(false);
+                }
+                self.acknowledge(now, |_| true);
+                None
             }
             Ok(answer) if answer.reply.code == Some(UNKNOWN_CHANNEL) => {
                 return self.resend("it does not know the channel any more");
@@ -890,38 +908,38 @@ impl Courier {
             Ok(answer) if answer.verdict() == Verdict::No => {
                 return Err(self.collector.error(&answer).into_undelivered(ACTION));
             }
-            // Without an answer there is nothing to be learned; the limit below bounds how long.
-            Ok(_) | Err(_) => {}
-        }
+            Ok(answer) => Some(format!("it answered {answer}")),
+            Err(problem) if problem.kind.is_permanent() => {
+                return Err(self
+                    .collector
+                    .unreachable(&problem)
+                    .into_undelivered(ACTION));
+            }
+            Err(problem) => Some(format!("it cannot be asked: {}", problem.text)),
+        };
         self.settle();
-        let waits = oldest.map_or(Duration::ZERO, |since| now.saturating_sub(since));
-        if waits >= ACKNOWLEDGE_LIMIT && self.awaited().next().is_some() {
-            return self.resend("it has not acknowledged them within 5 minutes");
+        if now.saturating_sub(since) >= ACKNOWLEDGE_LIMIT && !self.under_way.is_empty() {
+            let reason = self.unanswered.take();
+            return self.resend(
+                reason
+                    .as_deref()
+                    .unwrap_or("it has not acknowledged them within 5 minutes"),
+            );
         }
         Ok(())
     }
 
-    fn awaited(&self) -> impl Iterator<Item = (u64, Duration)> {
-        self.under_way.iter().filter_map(|sent| match sent.proof {
-            Proof::Done => None,
-            Proof::Awaited { ack, since } => Some((ack, since)),
-        })
-    }
-
-    fn acknowledge(&mut self, is_safe: impl Fn(u64) -> bool) {
-        let now = self.clock.elapsed();
+    fn acknowledge(&mut self, now: Duration, is_safe: impl Fn(Uuid) -> bool) {
         for sent in &mut self.under_way {
-            if matches!(sent.proof, Proof::Awaited { ack, .. } if is_safe(ack)) {
+            if is_safe(sent.batch.channel) {
                 sent.proof = Proof::Done;
-                self.resends = 0;
-                let (first, _) = ACKNOWLEDGE_PAUSES;
-                self.asked = (now + first, first);
             }
         }
+        self.resends = 0;
+        self.asked = (now, ACKNOWLEDGE_PAUSES.0);
     }
 
-    /// Sends everything again that is not acknowledged, over a channel of its own, so that no old id is mistaken for
-    /// a new one.
+    /// Sends everything again that is not acknowledged, over new channels.
     fn resend(&mut self, reason: &str) -> Result<(), Undelivered> {
         self.resends += 1;
         let base = &self.collector.base;
@@ -937,18 +955,18 @@ impl Courier {
             };
             return Err(error.into_undelivered("acknowledge"));
         }
-        let unconfirmed = self.awaited().count();
         let fields = Fields::new()
             .with("action", "resend")
-            .with("batches", unconfirmed);
+            .with("batches", self.under_way.len());
         self.log
             .warn(&fields, &format!("{sentence}. The events are sent again"));
-        self.channel = Uuid::new_v4();
-        self.last_ack = None;
-        for sent in std::mem::take(&mut self.under_way) {
-            match sent.proof {
-                Proof::Done => self.sent(sent.batch, Proof::Done),
-                Proof::Awaited { .. } => self.deliver(sent.batch)?,
+        for Sent { mut batch, proof } in std::mem::take(&mut self.under_way) {
+            match proof {
+                Proof::Done => self.sent(batch, Proof::Done),
+                Proof::Awaited { .. } => {
+                    batch.channel = Uuid::new_v4();
+                    self.deliver(batch)?;
+                }
             }
         }
         Ok(())

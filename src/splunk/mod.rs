@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use quick_xml::escape::escape;
 
 use crate::clock::{Clock, SystemClock};
@@ -167,7 +167,7 @@ impl Mode {
             other => {
                 let mut commands = input.commands().iter();
                 let Some(command) = commands.find(|command| command.name == other) else {
-                    bail!("the argument {other} is unknown; --help lists those that exist");
+                    bail!("{} is unknown; --help lists those that exist", told(other));
                 };
                 let options = match input.runs_alone() {
                     true => Options::take(&mut arguments)?,
@@ -177,14 +177,22 @@ impl Mode {
                 return Ok(Self::Command(command, arguments, source));
             }
         };
-        match arguments.first().map(|extra| extra.split('=').next()) {
-            // Only the name of an option is told: anything else may be a secret that somebody has put there.
-            Some(Some(option)) if option.starts_with("--") => {
-                bail!("{name} has no option {option}; --help lists those that exist")
-            }
-            Some(_) => bail!("there are more arguments than {name} takes; --help lists them"),
+        match arguments.first() {
+            Some(extra) => bail!(
+                "{} is one too many for {name}; --help lists what exists",
+                told(extra)
+            ),
             None => Ok(mode),
         }
+    }
+}
+
+/// An argument as a message names it. Only the name of an option is told: anything else may be a secret that somebody
+/// has put there.
+fn told(argument: &str) -> String {
+    match argument.split('=').next() {
+        Some(option) if option.starts_with('-') => format!("the option {option}"),
+        _ => "an argument".to_owned(),
     }
 }
 
@@ -210,7 +218,11 @@ pub fn main(input: &dyn ModularInput) -> ExitCode {
 
 fn dispatch(input: &dyn ModularInput, mut session: Session) -> Result<ExitCode> {
     let stdin = std::io::stdin();
-    let arguments = std::env::args().skip(1).collect();
+    let arguments = std::env::args_os().skip(1).map(|argument| {
+        let text = argument.into_string();
+        text.map_err(|_| anyhow!("an argument is not UTF-8 text, and paths must be here"))
+    });
+    let arguments = arguments.collect::<Result<_>>()?;
     let mode = Mode::of(arguments, input, stdin.is_terminal())?;
     let scheme = input.scheme();
     match mode {

@@ -170,7 +170,7 @@ fn reset_refuses_a_running_input_and_a_place_that_is_none() {
     let (outcome, _) = command(&input, &["reset", "--to", "start"]);
     outcome.assert_exit(1);
     assert!(
-        outcome.stderr.contains("disable it"),
+        outcome.stderr.contains("stop it first"),
         "{}",
         outcome.report()
     );

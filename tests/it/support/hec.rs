@@ -117,6 +117,8 @@ struct Script {
     event_refusal: Option<u64>,
     ack_refusal: Option<u64>,
     poisons: Vec<Poison>,
+    takes_none_before_a_refusal: bool,
+    numbers_from: usize,
     max_content: Option<usize>,
     indexes: Option<Vec<String>>,
     posts: usize,
@@ -267,6 +269,16 @@ impl Hec {
                 tells_number,
             });
         })
+    }
+
+    /// Takes nothing of a batch in which an event is refused. Splunk takes what stands before it.
+    pub fn takes_none_before_a_refusal(&self) -> Self {
+        self.with(|script| script.takes_none_before_a_refusal = true)
+    }
+
+    /// The number that a refusal gives the first event of a batch; 0 at first, as Splunk does.
+    pub fn numbers_from(&self, first: usize) -> Self {
+        self.with(|script| script.numbers_from = first)
     }
 
     /// The most bytes of a batch, beyond which the answer is 413.
@@ -593,7 +605,14 @@ impl Script {
             let (code, tells_number) = self.problem(it)?;
             Some((n, code, tells_number))
         });
-        let end = problem.map_or(sent.len(), |(n, ..)| n);
+        let before_refused = |n| {
+            if self.takes_none_before_a_refusal {
+                0
+            } else {
+                n
+            }
+        };
+        let end = problem.map_or(sent.len(), |(n, ..)| before_refused(n));
         if end > 0 {
             self.batches.push(Batch {
                 channel: channel.clone(),
@@ -612,11 +631,8 @@ impl Script {
             batch,
         }));
         if let Some((n, code, tells_number)) = problem {
-            // Without acknowledgements, the number tells that what stands before it is safe.
-            if end > 0 {
-                self.batches[batch].confirmed = tells && tells_number && !self.acknowledges;
-            }
-            return Err(refusal(code, tells_number.then_some(n)));
+            // What stands before it may have been taken, but nothing says so.
+            return Err(refusal(code, tells_number.then_some(n + self.numbers_from)));
         }
         let mut body = json!({"text": "Success", "code": 0});
         if self.acknowledges {
