@@ -527,6 +527,7 @@ fn a_secret_is_no_option_and_is_not_shown_again() {
             for arguments in [
                 [&base[..], secret].concat(),
                 [&base[..1], secret, &base[1..]].concat(),
+                secret.to_vec(),
             ] {
                 let run = scene.call(&arguments);
                 refused(&run);
