@@ -383,8 +383,8 @@ fn go_without_splunk(screen: &mut Screen, stage: &Stage) -> Result<()> {
     let hec = Hec::new().acknowledge(true);
     screen.say(&format!(
         "Where no Splunk runs beside it, cron, a systemd timer or a container starts ds_monitor with an inputs.conf of \
-         its own, and the events go to the HTTP Event Collector of a Splunk elsewhere, here a stand-in at {}. The \
-         token comes from the environment:",
+         its own, here one with start_from = earliest, and the events go to the HTTP Event Collector of a Splunk \
+         elsewhere, here a stand-in at {}. The token comes from the environment:",
         hec.url()
     ))?;
     let folder = TempDir::new().context("there is no room for temporary files")?;
@@ -448,6 +448,10 @@ fn say_what_next(screen: &mut Screen) -> Result<()> {
         (
             "Connect it",
             "README.md leads from the integration key to the first events of your own",
+        ),
+        (
+            "Look at it",
+            "the app's menu: six dashboards, and eighteen detections, off until you enable them",
         ),
     ])
 }
