@@ -1690,6 +1690,13 @@ fn whatever_does_not_fit_in_a_view_is_found() {
             "the saved search None does not exist",
         ),
         (
+            json(
+                &format!("{ALERTS}/eventHandlers/1"),
+                r#"{"type": "drilldown.customUrl", "options": {"url": "/app/ds_monitor/$row.severity.value$?s=%2FservicesNS%2Fnobody%2Fds_monitor%2Fsaved%2Fsearches%2F$row.user.value|u$"}}"#,
+            ),
+            "viz_alerts: a row leads to high, which is no page of Splunk's",
+        ),
+        (
             json("/layout/globalInputs", r#"["input_time"]"#),
             "input_account is not once in the layout",
         ),
