@@ -360,6 +360,30 @@ fn every_macro_of_a_detection_changes_what_it_finds() {
     assert_eq!(used_anywhere, about_detections.collect());
 }
 
+/// Whoever works behind a proxy that is allowed has a history, too: without it, no country could be new.
+#[test]
+fn log_ins_from_addresses_that_many_share_still_tell_what_is_usual() {
+    let samples = Samples::read();
+    let all = Detection::all();
+    let mut named = all
+        .iter()
+        .filter(|detection| detection.name.ends_with("Log-in from a new country"));
+    let detection = named.next().unwrap();
+    let events = samples.events(&samples.of(detection)["fires"]);
+    let mut macros = macros();
+    let usual = "src=\"203.0.113.7\"".to_owned();
+    macros
+        .get_mut("ds_monitor_allowed_addresses")
+        .unwrap()
+        .definition = usual;
+    assert_eq!(
+        findings(&detection.run(&macros, &events, samples.now)),
+        [
+            "ada@example.com logged in from brazil for the first time; 15 other log-ins came from germany"
+        ]
+    );
+}
+
 #[test]
 fn all_rows_have_the_same_first_columns_and_lead_back_to_the_events() {
     let samples = Samples::read();

@@ -275,6 +275,14 @@ fn no_lookup_feeds_another_and_each_reads_a_field_that_is_there() {
                 lookup.table
             );
         }
+        // Whether OUTPUTNEW leaves alone each field that is there, or all if one is, is nothing to rely on.
+        let said = |(_, field): &&(String, String)| computed.contains(field.as_str());
+        if let Some((_, field)) = lookup.outputs.iter().find(said) {
+            assert!(
+                lookup.overwrites || lookup.outputs.len() == 1,
+                "{field}, which an EVAL may have made, shares its OUTPUTNEW with others"
+            );
+        }
         // What the record itself or an EVAL says is overwritten only on purpose.
         for (_, field) in &lookup.outputs {
             let raw = RAW_FIELDS.contains(&field.as_str()) && !computed.contains(field.as_str());

@@ -13,8 +13,8 @@ use quick_xml::events::Event;
 use serde_json::{Map, Value};
 
 use crate::knowledge::check_search;
-use crate::support::conf::{conf, read, setting, stanza};
-use crate::support::spl::relative_time;
+use crate::support::conf::{conf, macros, read, setting, stanza};
+use crate::support::spl::{Row, Search, World, relative_time};
 
 /// The views of the app, each with its title.
 const VIEWS: [(&str, &str); 6] = [
@@ -916,18 +916,27 @@ fn check_links(view: &View, all: &[View], id: &str, markdown: &str, found: &mut 
     }
 }
 
+/// The field of a row that names the page in an address of this app.
+fn page_of_row(url: &str) -> Option<&str> {
+    let page = url.strip_prefix("/app/ds_monitor/$row.")?;
+    let (field, query) = page.split_once(".value$")?;
+    (query.starts_with('?')).then_some(field)
+}
+
 fn check_url(view: &View, all: &[View], id: &str, url: &str, found: &mut Vec<String>) {
     let Some(rest) = url.strip_prefix("/app/ds_monitor/") else {
         found.push(format!("{id}: {url} leaves the app"));
         return;
     };
     let (page, query) = rest.split_once('?').unwrap_or((rest, ""));
+    // A page that the row names is one of Splunk's own: the canned results are looked at for that.
+    let is_page_of_splunk = PAGES_OF_SPLUNK.contains(&page) || page_of_row(url).is_some();
     let mut passed = BTreeSet::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
         if let Some(token) = name.strip_prefix("form.") {
             passed.insert(token.to_owned());
-        } else if name == "s" && PAGES_OF_SPLUNK.contains(&page) {
+        } else if name == "s" && is_page_of_splunk {
             check_saved(id, value, found);
         } else {
             found.push(format!("{id}: the parameter {name} is not known"));
@@ -943,7 +952,7 @@ fn check_url(view: &View, all: &[View], id: &str, url: &str, found: &mut Vec<Str
             }
         }
     }
-    if !PAGES_OF_SPLUNK.contains(&page) {
+    if !is_page_of_splunk {
         check_target(view, all, id, page, &passed, found);
     } else if !passed.is_empty() {
         found.push(format!("{id}: {page} takes no tokens"));
@@ -1000,6 +1009,18 @@ fn check_target(
     }
 }
 
+/// The texts that canned results have in a column, in either form.
+fn column(results: &Value, name: &str) -> Vec<String> {
+    let fields = results["fields"].as_array().into_iter().flatten();
+    let at = fields.into_iter().position(|field| field == name);
+    let rows = results.as_array().or_else(|| results["rows"].as_array());
+    let cells = rows.into_iter().flatten().filter_map(|row| match at {
+        Some(at) => row[at].as_str(),
+        None => row[name].as_str(),
+    });
+    cells.map(str::to_owned).collect()
+}
+
 /// The results for the pictures: one entry for each data source, with the fields that its search puts out.
 fn check_canned(view: &View, canned: &Value, found: &mut Vec<String>) {
     let Some(canned) = canned.as_object() else {
@@ -1053,6 +1074,25 @@ fn check_canned(view: &View, canned: &Value, found: &mut Vec<String>) {
             found.push(format!(
                 "canned results of {id}: missing {missing:?}, not from the search {more:?}"
             ));
+        }
+        // What a row names as a page must be one that Splunk has.
+        for (panel, handler) in view.handlers() {
+            let of_this =
+                view.definition["visualizations"][panel]["dataSources"]["primary"] == id.as_str();
+            let url = handler["options"]["url"].as_str().unwrap_or_default();
+            let Some(field) = page_of_row(url).filter(|_| of_this) else {
+                continue;
+            };
+            let pages = column(results, field);
+            let unknown = |page: &&String| !PAGES_OF_SPLUNK.contains(&page.as_str());
+            if let Some(page) = pages.iter().find(unknown) {
+                found.push(format!(
+                    "{panel}: a row leads to {page}, which is no page of Splunk's"
+                ));
+            }
+            if pages.is_empty() {
+                found.push(format!("{panel}: no row names a page in {field}"));
+            }
         }
         // What a dropdown offers must be a condition that every search can take.
         let inputs = view
@@ -1146,6 +1186,72 @@ fn every_view_is_in_order() {
         wrong.len(),
         wrong.join("\n")
     );
+}
+
+/// Docusign lets an organization have any name, and the choice of it must find its events and no others.
+#[test]
+fn an_organization_can_be_chosen_whatever_its_name_is() {
+    let names = [
+        "Plain",
+        "Grey \"Owl\" Ltd.",
+        "\"Quoted\"",
+        "North\\South",
+        "Ends with \\",
+        "Both \\\" of them",
+        "(A) OR | B",
+    ];
+    let row = |cells: &[(&str, &str)]| -> Row {
+        let cells = cells.iter();
+        cells
+            .map(|&(name, value)| (name.to_owned(), vec![value.to_owned()]))
+            .collect()
+    };
+    let accounts = names.iter().map(|name| row(&[("organization_name", name)]));
+    let events = names.iter().map(|name| {
+        row(&[
+            ("_time", "9000"),
+            ("index", "main"),
+            ("sourcetype", "ds_monitor"),
+            ("eventId", name),
+            ("organization_name", name),
+        ])
+    });
+    let world = World {
+        now: 10_000,
+        events: events.collect(),
+        lookups: [("ds_accounts".to_owned(), accounts.collect())].into(),
+        ..World::default()
+    };
+    let run = |text: &str| {
+        let found = Search::parse(text, &macros()).and_then(|search| search.run(&world));
+        found.unwrap_or_else(|what| panic!("{text}: {what}"))
+    };
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    let mut seen = 0;
+    for view in views
+        .iter()
+        .filter(|view| view.data_source("organizations").is_some())
+    {
+        seen += 1;
+        let choices = run(&view.query("organizations").unwrap());
+        assert_eq!(choices.len(), names.len() + 1, "{}", view.id);
+        for choice in choices {
+            let (label, value) = (&choice["label"][0], &choice["value"][0]);
+            let found = run(&format!(
+                "`ds_monitor_index` sourcetype=ds_monitor ({value})"
+            ));
+            let found: BTreeSet<&str> = found
+                .iter()
+                .map(|event| event["eventId"][0].as_str())
+                .collect();
+            let expected: BTreeSet<&str> = match label.as_str() {
+                "All organizations" => names.into(),
+                name => [name].into(),
+            };
+            assert_eq!(found, expected, "{}: {value}", view.id);
+        }
+    }
+    assert_eq!(seen, 5);
 }
 
 /// What is wrong with the navigation of an app that has these views and saved searches.
@@ -1582,6 +1688,13 @@ fn whatever_does_not_fit_in_a_view_is_found() {
                 "[x](/app/ds_monitor/report?s=%2FservicesNS%2Fnobody%2Fds_monitor%2Fsaved%2Fsearches%2FNone)",
             ),
             "the saved search None does not exist",
+        ),
+        (
+            json(
+                &format!("{ALERTS}/eventHandlers/1"),
+                r#"{"type": "drilldown.customUrl", "options": {"url": "/app/ds_monitor/$row.severity.value$?s=%2FservicesNS%2Fnobody%2Fds_monitor%2Fsaved%2Fsearches%2F$row.user.value|u$"}}"#,
+            ),
+            "viz_alerts: a row leads to high, which is no page of Splunk's",
         ),
         (
             json("/layout/globalInputs", r#"["input_time"]"#),
