@@ -666,7 +666,11 @@ impl Courier {
                 Ok(batch) => self.deliver(batch),
                 Err(TryRecvError::Disconnected) => return,
                 Err(TryRecvError::Empty) => {
-                    self.clock.sleep(TICK);
+                    let (due, _) = self.asked;
+                    if self.clock.elapsed() < due {
+                        self.clock.sleep(TICK);
+                        continue;
+                    }
                     self.look_for_acknowledgements()
                 }
             };
@@ -862,7 +866,7 @@ impl Courier {
     fn look_for_acknowledgements(&mut self) -> Result<(), Undelivered> {
         const ACTION: &str = "acknowledge";
         let now = self.clock.elapsed();
-        let (due, pause) = self.asked;
+        let (_, pause) = self.asked;
         let Some(Sent {
             batch: Batch { channel, .. },
             proof: Proof::Awaited { ack, since },
@@ -871,9 +875,6 @@ impl Courier {
             return Ok(());
         };
         let (channel, ack, since) = (*channel, *ack, *since);
-        if now < due {
-            return Ok(());
-        }
         let (_, longest) = ACKNOWLEDGE_PAUSES;
         self.asked = (now + pause, longest.min(pause * 2));
         let request = self
