@@ -142,6 +142,9 @@ enum Source {
     Conf(Options),
 }
 
+/// The longest name of an option that a message repeats.
+const MAX_OPTION_CHARS: usize = 32;
+
 /// The command that makes one run without splunkd.
 const RUN: &str = "run";
 
@@ -188,11 +191,20 @@ impl Mode {
 }
 
 /// An argument as a message names it. Only the name of an option is told: anything else may be a secret that somebody
-/// has put there.
+/// has put there, and a key in PEM begins with dashes, too.
 fn told(argument: &str) -> String {
-    match argument.split('=').next() {
-        Some(option) if option.starts_with('-') => format!("the option {option}"),
-        _ => "an argument".to_owned(),
+    let option = argument.split('=').next().unwrap_or_default();
+    let name = option.trim_start_matches('-');
+    let dashes = option.len() - name.len();
+    let is_name = name.len() <= MAX_OPTION_CHARS
+        && name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
+    if is_name && matches!(dashes, 1 | 2) {
+        format!("the option {option}")
+    } else {
+        "an argument".to_owned()
     }
 }
 

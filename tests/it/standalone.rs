@@ -68,17 +68,24 @@ impl Scene {
     }
 
     fn start_as(&self, input: &Input, command: &[&str], name: &str) -> Running {
-        let (conf, positions) = (self.conf(), self.positions());
-        let options = [
-            "--conf",
-            conf.to_str().unwrap(),
-            "--input",
-            name,
-            "--checkpoint-dir",
-            positions.to_str().unwrap(),
-        ];
+        let options = self.options(name);
+        let options: Vec<_> = options.iter().map(String::as_str).collect();
         let arguments = [&command[..1], &options, &command[1..]].concat();
         input.start(ds_monitor(), &arguments, String::new())
+    }
+
+    /// `--conf … --input … --checkpoint-dir …`
+    fn options(&self, name: &str) -> [String; 6] {
+        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let [conf, input, positions] = ["--conf", "--input", "--checkpoint-dir"].map(str::to_owned);
+        [
+            conf,
+            path(self.conf()),
+            input,
+            name.to_owned(),
+            positions,
+            path(self.positions()),
+        ]
     }
 
     #[track_caller]
@@ -465,16 +472,8 @@ fn a_missing_file_or_stanza_is_named_together_with_what_there_is() {
 #[test]
 fn options_are_all_needed_and_all_known() {
     let scene = Scene::new();
-    let (conf, positions) = (scene.conf(), scene.positions());
-    let (conf, positions) = (conf.to_str().unwrap(), positions.to_str().unwrap());
-    let all = [
-        "--conf",
-        conf,
-        "--input",
-        "prod",
-        "--checkpoint-dir",
-        positions,
-    ];
+    let all = scene.options("prod");
+    let all = all.each_ref().map(String::as_str);
     let run = |options: &[&'static str]| [&["run"], &all[..], options].concat();
     let cases = [
         (vec!["run"], "--conf"),
@@ -504,17 +503,9 @@ fn options_are_all_needed_and_all_known() {
 #[test]
 fn a_secret_is_no_option_and_is_not_shown_again() {
     let scene = Scene::new();
-    let (conf, positions) = (scene.conf(), scene.positions());
-    let (conf, positions) = (conf.to_str().unwrap(), positions.to_str().unwrap());
-    let base = [
-        "run",
-        "--conf",
-        conf,
-        "--input",
-        "prod",
-        "--checkpoint-dir",
-        positions,
-    ];
+    let options = scene.options("prod");
+    let options = options.each_ref().map(String::as_str);
+    let base = [&["run"], &options[..]].concat();
     for option in [
         "--private-key",
         "--private_key",
@@ -536,9 +527,13 @@ fn a_secret_is_no_option_and_is_not_shown_again() {
         }
     }
     // What stands alone on the line may be one too.
+    let key = "-----BEGIN RSA PRIVATE KEY-----s3cret-on-the-line";
     for arguments in [
         [&base[..], &["s3cret-on-the-line"]].concat(),
+        [&base[..], &[key]].concat(),
         vec!["run", "s3cret-on-the-line"],
+        vec!["s3cret-on-the-line"],
+        vec![key],
     ] {
         let run = scene.call(&arguments);
         refused(&run);
