@@ -109,9 +109,10 @@ impl ModularInput for DsMonitor {
         .map_err(|error| Failure::of("configure", &error))?;
         let grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
         let api = MonitorApi::new(client, grant, settings.stream.clone());
+        let events = sink(settings.hec, session, &log)?;
         let pages = Pages::fetch(Stream::after(api, position.cursor.clone()))?;
         let mut delivery = Delivery {
-            events: sink(settings.hec, session, &log)?,
+            events,
             store,
             position,
             sent: VecDeque::new(),
