@@ -24,9 +24,6 @@ use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use wait4::Wait4;
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
-
 use support::docusign::{Docusign, cursor_at, sample_records};
 use support::hec::Hec;
 use support::input::Input;

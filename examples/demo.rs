@@ -4,9 +4,6 @@
 //! starts them. Every sentence with a tick has been checked before it was printed; the first that does not hold ends
 //! the demo with exit code 1, so that it is a smoke test as well.
 
-#[path = "../tests/it/support/mod.rs"]
-mod support;
-
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;

@@ -1,13 +1,13 @@
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use crate::support::docusign::{
+use support::docusign::{
     ACCESS_TOKEN_MARK, Docusign, INTEGRATION_KEY, OTHER_PRIVATE_KEY, PRIVATE_KEY,
     PRIVATE_KEY_PKCS8, USER_ID, sample_records,
 };
-use crate::support::http::Reply;
-use crate::support::input::{Input, LogLine};
-use crate::support::splunkd::SESSION_KEY;
+use support::http::Reply;
+use support::input::{Input, LogLine};
+use support::splunkd::SESSION_KEY;
 
 /// The one ERROR line of a run that must fail.
 fn error(input: &Input) -> LogLine {

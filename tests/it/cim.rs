@@ -10,9 +10,9 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 
 use crate::knowledge::RAW_FIELDS;
-use crate::support::conf::{read, table};
-use crate::support::search_time::{Found, SearchTime, extract};
-use crate::support::spl::{Row, parse_eval};
+use support::conf::{read, table};
+use support::search_time::{Found, SearchTime, extract};
+use support::spl::{Row, parse_eval};
 
 /// A data model: its tags, the fields it requires, and the values that it allows.
 struct Model {

@@ -21,11 +21,11 @@ use tempfile::{TempDir, tempdir};
 
 use crate::ds_monitor;
 use crate::properties::{Random, with_random};
-use crate::support::docusign::{
+use support::docusign::{
     Docusign, INTEGRATION_KEY, PRIVATE_KEY, USER_ID, sample_record, sample_timestamp,
 };
-use crate::support::http::Reply;
-use crate::support::input::{DEADLINE, Input, Outcome, Running};
+use support::http::Reply;
+use support::input::{DEADLINE, Input, Outcome, Running};
 
 /// What a pipe holds.
 const PIPE: usize = 64 * 1024;

@@ -9,9 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
-use crate::support::conf::{conf, macros, read, setting, table};
-use crate::support::search_time::SearchTime;
-use crate::support::spl::{Macros, Row, Search, World};
+use support::conf::{conf, macros, read, setting, table};
+use support::search_time::SearchTime;
+use support::spl::{Macros, Row, Search, World};
 
 /// The columns that every detection's rows begin with.
 const FIRST_COLUMNS: [&str; 8] = [

@@ -4,8 +4,8 @@ use std::path::Path;
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use crate::support::docusign::{Docusign, PRIVATE_KEY, cursor_at, sample_records};
-use crate::support::input::{Input, Outcome};
+use support::docusign::{Docusign, PRIVATE_KEY, cursor_at, sample_records};
+use support::input::{Input, Outcome};
 
 fn command(input: &Input, arguments: &[&str]) -> (Outcome, String) {
     let outcome = input
@@ -166,7 +166,7 @@ fn reset_refuses_a_running_input_and_a_place_that_is_none() {
     let folder = tempdir().unwrap();
     let input = Input::for_docusign("prod", &docusign, folder.path());
     let running = input.spawn(ds_monitor());
-    docusign.wait_for_requests(1, crate::support::input::DEADLINE);
+    docusign.wait_for_requests(1, support::input::DEADLINE);
     let (outcome, _) = command(&input, &["reset", "--to", "start"]);
     outcome.assert_exit(1);
     assert!(

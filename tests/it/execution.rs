@@ -3,12 +3,12 @@ use std::collections::HashSet;
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use crate::support::docusign::{
+use support::docusign::{
     ACCESS_TOKEN_MARK, Docusign, ORGANIZATION_ID, PRIVATE_KEY, sample_records, sample_timestamp,
 };
-use crate::support::http::Reply;
-use crate::support::input::{Input, Outcome};
-use crate::support::splunkd::SESSION_KEY;
+use support::http::Reply;
+use support::input::{Input, Outcome};
+use support::splunkd::SESSION_KEY;
 
 fn data(outcome: &Outcome) -> Vec<String> {
     outcome
@@ -212,7 +212,7 @@ fn the_first_cursor_is_what_start_from_says() {
 
 #[test]
 fn no_address_outside_docusign_is_ever_called() {
-    let elsewhere = crate::support::http::Server::start(|_| Reply::json(200, "{}"));
+    let elsewhere = support::http::Server::start(|_| Reply::json(200, "{}"));
     let docusign = Docusign::new();
     let folder = tempdir().unwrap();
     let input = Input::for_docusign("prod", &docusign, folder.path());

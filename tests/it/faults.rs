@@ -1,9 +1,9 @@
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use crate::support::docusign::{Docusign, sample_records};
-use crate::support::http::Reply;
-use crate::support::input::Input;
+use support::docusign::{Docusign, sample_records};
+use support::http::Reply;
+use support::input::Input;
 
 /// One page goes wrong in one way; the run must deliver everything once all the same.
 #[test]

@@ -20,15 +20,15 @@ use tempfile::{TempDir, tempdir};
 use crate::delivery::{eventually, long, pass_time, position, short};
 use crate::ds_monitor;
 use crate::properties::{Random, with_random};
-use crate::support::docusign::{
+use support::docusign::{
     ACCESS_TOKEN_MARK, Docusign, PRIVATE_KEY, cursor_at, sample_record, sample_records,
 };
-use crate::support::hec::{self, Fault, Hec, Taken, refusal};
-use crate::support::http::Reply;
-use crate::support::input::{DEADLINE, Input, LogLine, Outcome, Running};
-use crate::support::proxy::Proxy;
-use crate::support::splunkd::{SESSION_KEY, Splunkd};
-use crate::support::tls::{CA_FILE, Tls};
+use support::hec::{self, Fault, Hec, Taken, refusal};
+use support::http::Reply;
+use support::input::{DEADLINE, Input, LogLine, Outcome, Running};
+use support::proxy::Proxy;
+use support::splunkd::{SESSION_KEY, Splunkd};
+use support::tls::{CA_FILE, Tls};
 
 /// A run that is told to stop must be gone by then.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);

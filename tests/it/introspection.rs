@@ -1,7 +1,7 @@
 use std::process::{Command, Stdio};
 
 use crate::ds_monitor;
-use crate::support::input::Input;
+use support::input::Input;
 
 fn output(argument: &str) -> (bool, String, String) {
     let output = Command::new(ds_monitor())

@@ -10,8 +10,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use crate::support::conf::{automatic_lookups, conf, macros, read, setting, stanza, table};
-use crate::support::spl::{Knowledge, Search, matches, relative_time, span};
+use support::conf::{automatic_lookups, conf, macros, read, setting, stanza, table};
+use support::spl::{Knowledge, Search, matches, relative_time, span};
 
 /// What a record of Docusign Monitor can hold, as Splunk names it.
 pub(crate) const RAW_FIELDS: [&str; 50] = [

@@ -10,15 +10,15 @@ use csv::ReaderBuilder;
 use serde_json::{Map, Value, json};
 use tempfile::{TempDir, tempdir};
 
-use crate::support::docusign::{
+use crate::{ds_lookups, ds_monitor};
+use support::docusign::{
     ACCESS_TOKEN_MARK, ACCOUNT_ID, Account, Directory, Docusign, Door, INTEGRATION_KEY,
     ORGANIZATION_ID, OTHER_ACCOUNT_ID, Organization, PRIVATE_KEY, USER_ID, sample_user,
     sample_user_id,
 };
-use crate::support::http::{Reply, Server};
-use crate::support::input::{DEADLINE, Input, LogLine, Outcome};
-use crate::support::splunkd::{SESSION_KEY, Splunkd};
-use crate::{ds_lookups, ds_monitor};
+use support::http::{Reply, Server};
+use support::input::{DEADLINE, Input, LogLine, Outcome};
+use support::splunkd::{SESSION_KEY, Splunkd};
 
 const ACCOUNT: &str = ACCOUNT_ID;
 const SECOND_ACCOUNT: &str = "b1d3a5c7-0000-4000-8000-00000000000b";
@@ -1098,7 +1098,7 @@ fn each_kind_alone_changes_its_own_table_and_asks_for_its_own_scopes() {
 
 /// Sourcetype and fields of every event.
 fn json_events(outcome: &Outcome) -> Vec<(String, Row)> {
-    let event = |event: crate::support::input::Event| {
+    let event = |event: support::input::Event| {
         assert_eq!(
             (&event.host, &event.index, &event.source),
             (&None, &None, &None)

@@ -7,8 +7,6 @@
     reason = "a test fails by panicking"
 )]
 
-mod support;
-
 /// `--scheme`, `--help` and the other ways to be started.
 mod introspection;
 

@@ -3,12 +3,12 @@ use std::path::Path;
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use crate::support::docusign::{ACCESS_TOKEN_MARK, Docusign, PRIVATE_KEY, sample_records};
-use crate::support::http::Request;
-use crate::support::input::{Input, LogLine, Outcome};
-use crate::support::proxy::{Proxy, basic};
-use crate::support::splunkd::{SESSION_KEY, Splunkd};
-use crate::support::tls::{CA_FILE, Tls};
+use support::docusign::{ACCESS_TOKEN_MARK, Docusign, PRIVATE_KEY, sample_records};
+use support::http::Request;
+use support::input::{Input, LogLine, Outcome};
+use support::proxy::{Proxy, basic};
+use support::splunkd::{SESSION_KEY, Splunkd};
+use support::tls::{CA_FILE, Tls};
 
 const USER: &str = "DOMAIN\\scout";
 const PASSWORD: &str = "pass:<wörd> & \"100%41\"";

@@ -20,11 +20,11 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use crate::support::docusign::{
+use support::docusign::{
     ENCRYPTED_KEY, OTHER_PRIVATE_KEY, PRIVATE_KEY, PRIVATE_KEY_PKCS8, sample_record,
 };
-use crate::support::input::{Event, Input};
-use crate::support::splunkd::SESSION_KEY;
+use support::input::{Event, Input};
+use support::splunkd::SESSION_KEY;
 
 /// Names the seed of the random numbers; without it they are the same every time.
 const SEED: &str = "DS_MONITOR_TEST_SEED";

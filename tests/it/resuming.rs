@@ -8,8 +8,8 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use crate::support::docusign::{Docusign, ORGANIZATION_ID, cursor_at, sample_records};
-use crate::support::input::{DEADLINE, Event, Input, Outcome};
+use support::docusign::{Docusign, ORGANIZATION_ID, cursor_at, sample_records};
+use support::input::{DEADLINE, Event, Input, Outcome};
 
 /// A run that is told to stop must be gone by then.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
@@ -77,7 +77,7 @@ fn a_second_run_goes_on_after_the_first() {
 fn the_first_position_is_saved_before_the_first_request() {
     let docusign = Docusign::new().fault_on_token(
         1,
-        crate::support::http::Reply::json(400, r#"{"error":"consent_required"}"#),
+        support::http::Reply::json(400, r#"{"error":"consent_required"}"#),
     );
     let folder = tempdir().unwrap();
     Input::for_docusign("prod", &docusign, folder.path())
@@ -178,7 +178,7 @@ fn a_signal_ends_a_run_that_waits_for_docusign() {
     let docusign = Docusign::new()
         .records(sample_records(0..300))
         .page_size(150)
-        .fault(2, crate::support::http::Reply::stall());
+        .fault(2, support::http::Reply::stall());
     let folder = tempdir().unwrap();
     let input = Input::for_docusign("prod", &docusign, folder.path());
     let mut run = input.spawn(ds_monitor());
@@ -347,7 +347,7 @@ fn another_service_user_goes_on_where_the_first_one_was() {
     let other = "11111111-2222-3333-4444-555555555555";
     let docusign = Docusign::new()
         .records(sample_records(0..100))
-        .service_users(&[crate::support::docusign::USER_ID, other]);
+        .service_users(&[support::docusign::USER_ID, other]);
     let folder = tempdir().unwrap();
     let input = Input::for_docusign("prod", &docusign, folder.path());
     input.run(ds_monitor()).assert_exit(0);

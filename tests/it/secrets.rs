@@ -3,12 +3,12 @@ use std::collections::BTreeMap;
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use crate::support::docusign::{
+use support::docusign::{
     ACCESS_TOKEN_MARK, Docusign, OTHER_PRIVATE_KEY, PRIVATE_KEY, sample_records,
 };
-use crate::support::input::Input;
-use crate::support::splunkd::{SESSION_KEY, Splunkd};
-use crate::support::tls::Tls;
+use support::input::Input;
+use support::splunkd::{SESSION_KEY, Splunkd};
+use support::tls::Tls;
 
 const ALL: [&str; 4] = [
     PRIVATE_KEY,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::support::spl::{Knowledge, Macro, Macros, Row, Search, World, parse_eval};
+use support::spl::{Knowledge, Macro, Macros, Row, Search, World, parse_eval};
 
 fn macros() -> Macros {
     let with = |arguments: &[&str], definition: &str| Macro {

@@ -9,12 +9,10 @@ use tempfile::{TempDir, tempdir};
 
 use crate::delivery::short;
 use crate::ds_monitor;
-use crate::support::docusign::{
-    ACCESS_TOKEN_MARK, Docusign, PRIVATE_KEY, cursor_at, sample_records,
-};
-use crate::support::hec::{self, Hec};
-use crate::support::input::{DEADLINE, Input, LogLine, Outcome, Running};
-use crate::support::proxy::Proxy;
+use support::docusign::{ACCESS_TOKEN_MARK, Docusign, PRIVATE_KEY, cursor_at, sample_records};
+use support::hec::{self, Hec};
+use support::input::{DEADLINE, Input, LogLine, Outcome, Running};
+use support::proxy::Proxy;
 
 /// A run that is told to stop must be gone by then.
 const STOP_DEADLINE: Duration = Duration::from_secs(2);
@@ -328,9 +326,9 @@ fn default_and_kind_stanzas_apply_below_the_inputs_own() {
          limit = 150\n\
          start_from = earl\\\niest\n\
          unknown_setting = 1\n",
-        crate::support::docusign::INTEGRATION_KEY,
-        crate::support::docusign::USER_ID,
-        crate::support::docusign::PRIVATE_KEY_PATH,
+        support::docusign::INTEGRATION_KEY,
+        support::docusign::USER_ID,
+        support::docusign::PRIVATE_KEY_PATH,
     );
     // Splunk's own editor and Windows' leave such files.
     for conf in [

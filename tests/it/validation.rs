@@ -1,12 +1,12 @@
 use std::path::Path;
 
 use crate::ds_monitor;
-use crate::support::docusign::{
+use support::docusign::{
     Docusign, ENCRYPTED_KEY, ENCRYPTED_KEY_PKCS1, INTEGRATION_KEY, OTHER_PRIVATE_KEY, PRIVATE_KEY,
     PUBLIC_KEY,
 };
-use crate::support::input::Input;
-use crate::support::splunkd::Splunkd;
+use support::input::Input;
+use support::splunkd::Splunkd;
 
 fn input(docusign: &Docusign) -> Input {
     Input::for_docusign("prod", docusign, Path::new("/no/checkpoint"))

@@ -13,8 +13,8 @@ use quick_xml::events::Event;
 use serde_json::{Map, Value};
 
 use crate::knowledge::check_search;
-use crate::support::conf::{conf, macros, read, setting, stanza};
-use crate::support::spl::{Row, Search, World, relative_time};
+use support::conf::{conf, macros, read, setting, stanza};
+use support::spl::{Row, Search, World, relative_time};
 
 /// The views of the app, each with its title.
 const VIEWS: [(&str, &str); 6] = [

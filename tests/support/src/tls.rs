@@ -14,10 +14,7 @@ use rustls::{ServerConfig, ServerConnection};
 use super::http::{Loopback, relay};
 
 /// What `ca_file` must be for the stand-in to be trusted.
-pub const CA_FILE: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/tests/fixtures/test_only_ca.pem"
-);
+pub const CA_FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../fixtures/test_only_ca.pem");
 
 const CERTIFICATE: &[u8] = include_bytes!("../../fixtures/test_only_server.pem");
 const PRIVATE_KEY: &[u8] = include_bytes!("../../fixtures/test_only_server_key.pem");

@@ -5,7 +5,7 @@ use super::eval::Expression;
 use super::filter::Filter;
 
 #[derive(Clone, Debug)]
-pub(crate) enum Command {
+pub(super) enum Command {
     Search(Filter),
     Where(Expression),
     Eval(Vec<(String, Expression)>),
@@ -112,14 +112,14 @@ pub(crate) enum Command {
 
 /// A function of stats and its name in the result.
 #[derive(Clone, Debug)]
-pub(crate) struct Aggregation {
-    pub(crate) function: String,
-    pub(crate) of: Option<Operand>,
-    pub(crate) name: String,
+pub(super) struct Aggregation {
+    pub function: String,
+    pub of: Option<Operand>,
+    pub name: String,
 }
 
 #[derive(Clone, Debug)]
-pub(crate) enum Operand {
+pub(super) enum Operand {
     Field(String),
     /// `eval(...)`; a condition only in count.
     Eval(Expression),

@@ -9,7 +9,7 @@ use super::cursor::{Cursor, Result, is_of_name};
 use super::{Row, regex, time};
 
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Expression {
+pub enum Expression {
     Field(String),
     Text(String),
     Number(f64),
@@ -23,7 +23,7 @@ pub(crate) enum Expression {
 
 /// What an expression comes to.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Value {
+pub enum Value {
     Null,
     Truth(bool),
     Number(f64),
@@ -110,13 +110,13 @@ const TRUTHS: &[&str] = &[
 const COMPARISONS: [&str; 7] = ["==", "!=", "<=", ">=", "=", "<", ">"];
 
 /// Reads the expression that begins at the cursor, as far as it goes.
-pub(crate) fn expression(cursor: &mut Cursor<'_>) -> Result<Expression> {
+pub(super) fn expression(cursor: &mut Cursor<'_>) -> Result<Expression> {
     let left = conjunction(cursor)?;
     more(cursor, left, &["OR", "XOR"], conjunction)
 }
 
 /// The whole of a text, as an EVAL of props.conf has it.
-pub(crate) fn parse(text: &str) -> Result<Expression> {
+pub fn parse(text: &str) -> Result<Expression> {
     let mut cursor = Cursor::new(text);
     let expression = expression(&mut cursor)?;
     cursor.end()?;
@@ -308,14 +308,14 @@ impl Expression {
     }
 
     /// Splunk refuses a condition where it expects a value, and the other way round.
-    pub(crate) fn check_value(&self) -> Result<()> {
+    pub fn check_value(&self) -> Result<()> {
         if self.is_truth() {
             return Err("a condition stands where a value is expected".to_owned());
         }
         self.check_parts()
     }
 
-    pub(crate) fn check_condition(&self) -> Result<()> {
+    pub fn check_condition(&self) -> Result<()> {
         if !self.is_truth() {
             return Err("a value stands where a condition is expected".to_owned());
         }
@@ -398,7 +398,7 @@ impl Expression {
     }
 
     /// The names of the fields it reads.
-    pub(crate) fn reads(&self, names: &mut BTreeSet<String>) {
+    pub fn reads(&self, names: &mut BTreeSet<String>) {
         if let Self::Field(name) = self {
             names.insert(name.clone());
         }
@@ -406,7 +406,7 @@ impl Expression {
     }
 
     /// The fields that are compared with a text for being equal or not, and the texts.
-    pub(crate) fn compared(&self, found: &mut Vec<(String, String)>) {
+    pub fn compared(&self, found: &mut Vec<(String, String)>) {
         let pair = |left: &Self, right: &Self| match (left, right) {
             (Self::Field(name), Self::Text(text)) => Some((name.clone(), text.clone())),
             _ => None,
@@ -431,7 +431,7 @@ impl Expression {
     }
 
     /// Whether a row fulfils it. What is absent is not true.
-    pub(crate) fn is_true(&self, row: &Row, now: i64) -> Result<bool> {
+    pub fn is_true(&self, row: &Row, now: i64) -> Result<bool> {
         match self.compute(row, now)? {
             Value::Truth(truth) => Ok(truth),
             Value::Null => Ok(false),
@@ -439,7 +439,7 @@ impl Expression {
         }
     }
 
-    pub(crate) fn compute(&self, row: &Row, now: i64) -> Result<Value> {
+    pub fn compute(&self, row: &Row, now: i64) -> Result<Value> {
         Ok(match self {
             Self::Text(text) => Value::Text(text.clone()),
             Self::Number(number) => Value::Number(*number),
@@ -463,7 +463,7 @@ impl Expression {
 }
 
 /// A text that Splunk takes for a number.
-pub(crate) fn as_number(text: &str) -> Option<f64> {
+pub(super) fn as_number(text: &str) -> Option<f64> {
     let plain = text.starts_with(|sign: char| sign.is_ascii_digit() || "+-.".contains(sign))
         && text
             .chars()
@@ -471,14 +471,14 @@ pub(crate) fn as_number(text: &str) -> Option<f64> {
     plain.then(|| text.parse().ok()).flatten()
 }
 
-pub(crate) fn show_number(number: f64) -> String {
+pub(super) fn show_number(number: f64) -> String {
     // A negative zero would show its sign.
     (number + 0.0).to_string()
 }
 
 impl Value {
     /// What becomes of the field that it is assigned to.
-    pub(crate) fn into_values(self) -> Result<Vec<String>> {
+    pub fn into_values(self) -> Result<Vec<String>> {
         Ok(match self {
             Self::Null => vec![],
             Self::Truth(_) => return Err("a condition cannot be a field's value".to_owned()),
@@ -506,7 +506,7 @@ impl Value {
 }
 
 /// Numbers are compared as numbers, also if they are written as texts; texts by their signs.
-pub(crate) fn compare(left: &Value, operator: &str, right: &Value) -> Result<Value> {
+pub(super) fn compare(left: &Value, operator: &str, right: &Value) -> Result<Value> {
     let order = match (left, right) {
         (Value::Null, _) | (_, Value::Null) => return Ok(Value::Null),
         (Value::Many(_), _) | (_, Value::Many(_)) => {

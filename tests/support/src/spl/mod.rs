@@ -20,28 +20,28 @@ mod time;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub(crate) use cursor::Result;
-pub(crate) use eval::{Expression, Value, parse as parse_eval};
-pub(crate) use filter::matches;
-pub(crate) use flow::{Flow, Knowledge};
-pub(crate) use run::lookup_row;
-pub(crate) use time::{relative as relative_time, span};
+pub use cursor::Result;
+pub use eval::{Expression, Value, parse as parse_eval};
+pub use filter::matches;
+pub use flow::{Flow, Knowledge};
+pub use run::lookup_row;
+pub use time::{relative as relative_time, span};
 
 /// An event or a row: the values of each field. A field without a value is not there; an empty text is a value.
-pub(crate) type Row = BTreeMap<String, Vec<String>>;
+pub type Row = BTreeMap<String, Vec<String>>;
 
 /// The macros by their names in macros.conf, such as `name(2)`.
-pub(crate) type Macros = BTreeMap<String, Macro>;
+pub type Macros = BTreeMap<String, Macro>;
 
 #[derive(Clone, Debug)]
-pub(crate) struct Macro {
-    pub(crate) arguments: Vec<String>,
-    pub(crate) definition: String,
+pub struct Macro {
+    pub arguments: Vec<String>,
+    pub definition: String,
 }
 
 /// A parsed pipeline.
 #[derive(Clone, Debug)]
-pub(crate) struct Search {
+pub struct Search {
     commands: Vec<commands::Command>,
     /// The macros that it names, and those that these name.
     macros: BTreeSet<String>,
@@ -49,20 +49,20 @@ pub(crate) struct Search {
 
 /// What a search runs on.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct World {
+pub struct World {
     /// The time of the search, in seconds since 1970.
-    pub(crate) now: i64,
+    pub now: i64,
     /// With `_time` in seconds since 1970, in any order.
-    pub(crate) events: Vec<Row>,
-    pub(crate) lookups: BTreeMap<String, Vec<Row>>,
+    pub events: Vec<Row>,
+    pub lookups: BTreeMap<String, Vec<Row>>,
     /// `-60m@m`, `now`: only events between these two are found. Empty: no bound.
-    pub(crate) earliest: String,
-    pub(crate) latest: String,
+    pub earliest: String,
+    pub latest: String,
 }
 
 impl Search {
     /// Parses a search, with its macros put in their places.
-    pub(crate) fn parse(text: &str, macros: &Macros) -> Result<Self> {
+    pub fn parse(text: &str, macros: &Macros) -> Result<Self> {
         let mut used = BTreeSet::new();
         let text = expand(text, macros, &mut used, 0)?;
         Ok(Self {
@@ -71,28 +71,28 @@ impl Search {
         })
     }
 
-    pub(crate) fn macros(&self) -> &BTreeSet<String> {
+    pub fn macros(&self) -> &BTreeSet<String> {
         &self.macros
     }
 
     /// The fields that leave the pipeline, in order; none if they are those of raw events, whatever these have.
     /// `*` stands for columns that are named by values, as in `timechart count BY user`.
-    pub(crate) fn output(&self) -> Option<Vec<String>> {
+    pub fn output(&self) -> Option<Vec<String>> {
         self.flow(None).ok()?.output()
     }
 
     /// Every field that is read before the search itself has made it.
-    pub(crate) fn reads(&self) -> Result<BTreeSet<String>> {
+    pub fn reads(&self) -> Result<BTreeSet<String>> {
         Ok(self.flow(None)?.reads)
     }
 
     /// Follows the fields through the commands. Without knowledge every field may exist in raw events and lookups.
-    pub(crate) fn flow(&self, knowledge: Option<&Knowledge>) -> Result<Flow> {
+    pub fn flow(&self, knowledge: Option<&Knowledge>) -> Result<Flow> {
         flow::follow(&self.commands, knowledge)
     }
 
     /// Runs it.
-    pub(crate) fn run(&self, world: &World) -> Result<Vec<Row>> {
+    pub fn run(&self, world: &World) -> Result<Vec<Row>> {
         run::run(&self.commands, world)
     }
 }

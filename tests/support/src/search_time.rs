@@ -9,7 +9,7 @@ use super::conf::{self, AutomaticLookup, conf, stanza};
 use super::spl::{Expression, Row, Search, World, lookup_row, parse_eval};
 
 /// Splunk's `KV_MODE = json`: members of objects by their path, elements of arrays under a name with `{}`.
-pub(crate) fn extract(fields: &mut Row, path: &str, value: &Value) {
+pub fn extract(fields: &mut Row, path: &str, value: &Value) {
     let text = match value {
         Value::Null => return,
         Value::Object(members) => {
@@ -36,8 +36,8 @@ pub(crate) fn extract(fields: &mut Row, path: &str, value: &Value) {
 }
 
 /// The search-time settings of the sourcetype, ready to be applied.
-pub(crate) struct SearchTime {
-    pub(crate) evals: Vec<(String, Expression)>,
+pub struct SearchTime {
+    pub evals: Vec<(String, Expression)>,
     lookups: Vec<AutomaticLookup>,
     tables: BTreeMap<String, Vec<Row>>,
     /// Each with its search and its tags.
@@ -45,14 +45,14 @@ pub(crate) struct SearchTime {
 }
 
 /// An event as a search finds it.
-pub(crate) struct Found {
-    pub(crate) fields: Row,
-    pub(crate) tags: BTreeSet<String>,
+pub struct Found {
+    pub fields: Row,
+    pub tags: BTreeSet<String>,
 }
 
 impl Found {
     /// The field's one value; nothing if it is absent.
-    pub(crate) fn get(&self, field: &str) -> &str {
+    pub fn get(&self, field: &str) -> &str {
         match self.fields.get(field).map(Vec::as_slice) {
             None => "",
             Some([value]) => value,
@@ -62,7 +62,7 @@ impl Found {
 }
 
 impl SearchTime {
-    pub(crate) fn read() -> Self {
+    pub fn read() -> Self {
         let mut evals = vec![];
         let mut lookups = vec![];
         let mut settings = stanza(&conf("props"), "ds_monitor");
@@ -117,7 +117,7 @@ impl SearchTime {
     }
 
     /// With one more row at the end of a lookup.
-    pub(crate) fn with_row(mut self, lookup: &str, cells: &[(&str, &str)]) -> Self {
+    pub fn with_row(mut self, lookup: &str, cells: &[(&str, &str)]) -> Self {
         let row = cells
             .iter()
             .map(|&(column, cell)| (column.to_owned(), vec![cell.to_owned()]));
@@ -126,12 +126,12 @@ impl SearchTime {
     }
 
     /// The rows of the lookups, as searches find them too.
-    pub(crate) fn lookups(&self) -> BTreeMap<String, Vec<Row>> {
+    pub fn lookups(&self) -> BTreeMap<String, Vec<Row>> {
         self.tables.clone()
     }
 
     /// A record's fields and tags at search time.
-    pub(crate) fn find(&self, record: &Value) -> Found {
+    pub fn find(&self, record: &Value) -> Found {
         let mut fields = Row::new();
         extract(&mut fields, "", record);
         fields.insert("sourcetype".to_owned(), vec!["ds_monitor".to_owned()]);
@@ -198,7 +198,7 @@ impl SearchTime {
     }
 
     /// A record as an event that searches run on: with the time, the text and the index that Splunk gives it.
-    pub(crate) fn event(&self, record: &Value) -> Row {
+    pub fn event(&self, record: &Value) -> Row {
         let mut fields = self.find(record).fields;
         let time = record["timestamp"]
             .as_str()

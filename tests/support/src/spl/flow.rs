@@ -9,17 +9,17 @@ use super::filter::{Filter, matches};
 
 /// What the app and Splunk have, for the searches that use it.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Knowledge {
+pub struct Knowledge {
     /// The fields of each sourcetype's events.
-    pub(crate) sourcetypes: BTreeMap<String, BTreeSet<String>>,
+    pub sourcetypes: BTreeMap<String, BTreeSet<String>>,
     /// The columns of each lookup.
-    pub(crate) lookups: BTreeMap<String, Vec<String>>,
+    pub lookups: BTreeMap<String, Vec<String>>,
     /// The sourcetype of each event type.
-    pub(crate) event_types: BTreeMap<String, String>,
+    pub event_types: BTreeMap<String, String>,
     /// The sourcetype of each tag.
-    pub(crate) tags: BTreeMap<String, String>,
+    pub tags: BTreeMap<String, String>,
     /// The fields of each REST endpoint, by the end of its path.
-    pub(crate) endpoints: BTreeMap<String, Vec<String>>,
+    pub endpoints: BTreeMap<String, Vec<String>>,
 }
 
 /// What Splunk keeps of every event in its index files, so that tstats knows it.
@@ -34,7 +34,7 @@ const INDEXED: [&str; 6] = [
 
 /// What is known at the end of a search.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Flow {
+pub struct Flow {
     /// Whether these are raw events, with whatever fields they have.
     is_open: bool,
     /// What raw events can have; none if everything.
@@ -49,16 +49,16 @@ pub(crate) struct Flow {
     since: String,
     made: BTreeSet<String>,
     /// Every field that is read before the search itself has made it.
-    pub(crate) reads: BTreeSet<String>,
+    pub reads: BTreeSet<String>,
     /// Every text that such a field is compared with.
-    pub(crate) compared: BTreeSet<(String, String)>,
+    pub compared: BTreeSet<(String, String)>,
     /// The lookups that it names, the event types, and the kinds of events that it begins with.
-    pub(crate) lookups: BTreeSet<String>,
-    pub(crate) event_types: BTreeSet<String>,
-    pub(crate) sourcetypes: BTreeSet<String>,
+    pub lookups: BTreeSet<String>,
+    pub event_types: BTreeSet<String>,
+    pub sourcetypes: BTreeSet<String>,
 }
 
-pub(crate) fn follow(commands: &[Command], knowledge: Option<&Knowledge>) -> Result<Flow> {
+pub(super) fn follow(commands: &[Command], knowledge: Option<&Knowledge>) -> Result<Flow> {
     let mut flow = Flow::default();
     flow.begin(commands, knowledge)?;
     for command in commands {
@@ -106,7 +106,7 @@ fn name_of(command: &Command) -> &'static str {
 }
 
 impl Flow {
-    pub(crate) fn output(&self) -> Option<Vec<String>> {
+    pub fn output(&self) -> Option<Vec<String>> {
         if self.is_open {
             return None;
         }
@@ -117,7 +117,7 @@ impl Flow {
         Some(names)
     }
 
-    pub(crate) fn has(&self, name: &str) -> bool {
+    pub fn has(&self, name: &str) -> bool {
         let of_events = self.is_open
             && !self.removed.contains(name)
             && self

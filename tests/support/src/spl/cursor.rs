@@ -1,24 +1,24 @@
 //! A place in the text of a search, and the words that begin there.
 
 /// What went wrong, in words for whoever wrote the search.
-pub(crate) type Result<T> = std::result::Result<T, String>;
+pub type Result<T> = std::result::Result<T, String>;
 
-pub(crate) struct Cursor<'a> {
+pub(super) struct Cursor<'a> {
     text: &'a str,
     at: usize,
 }
 
 impl<'a> Cursor<'a> {
-    pub(crate) fn new(text: &'a str) -> Self {
+    pub(super) fn new(text: &'a str) -> Self {
         Self { text, at: 0 }
     }
 
-    pub(crate) fn rest(&self) -> &'a str {
+    pub(super) fn rest(&self) -> &'a str {
         &self.text[self.at..]
     }
 
     /// The text ahead, short enough for a message.
-    pub(crate) fn ahead(&self) -> String {
+    pub(super) fn ahead(&self) -> String {
         let ahead: String = self.rest().trim_start().chars().take(40).collect();
         if ahead.is_empty() {
             "the end".to_owned()
@@ -27,27 +27,27 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    pub(crate) fn blanks(&mut self) {
+    pub(super) fn blanks(&mut self) {
         self.at = self.text.len() - self.rest().trim_start().len();
     }
 
-    pub(crate) fn is_at_end(&mut self) -> bool {
+    pub(super) fn is_at_end(&mut self) -> bool {
         self.blanks();
         self.rest().is_empty()
     }
 
     /// The next sign that is no blank.
-    pub(crate) fn peek(&mut self) -> Option<char> {
+    pub(super) fn peek(&mut self) -> Option<char> {
         self.blanks();
         self.rest().chars().next()
     }
 
     /// Whether the next sign follows without a blank.
-    pub(crate) fn touches(&self, sign: char) -> bool {
+    pub(super) fn touches(&self, sign: char) -> bool {
         self.rest().starts_with(sign)
     }
 
-    pub(crate) fn take(&mut self, sign: &str) -> bool {
+    pub(super) fn take(&mut self, sign: &str) -> bool {
         self.blanks();
         let found = self.rest().starts_with(sign);
         if found {
@@ -56,19 +56,19 @@ impl<'a> Cursor<'a> {
         found
     }
 
-    pub(crate) fn expect(&mut self, sign: &str) -> Result<()> {
+    pub(super) fn expect(&mut self, sign: &str) -> Result<()> {
         if self.take(sign) {
             return Ok(());
         }
         Err(format!("`{sign}` is missing before {}", self.ahead()))
     }
 
-    pub(crate) fn skip(&mut self, length: usize) {
+    pub(super) fn skip(&mut self, length: usize) {
         self.at += length;
     }
 
     /// The longest run of signs that fit, perhaps empty.
-    pub(crate) fn run(&mut self, fits: impl Fn(char) -> bool) -> &'a str {
+    pub(super) fn run(&mut self, fits: impl Fn(char) -> bool) -> &'a str {
         let rest = self.rest();
         let length = rest.find(|sign| !fits(sign)).unwrap_or(rest.len());
         self.at += length;
@@ -76,7 +76,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// The word ahead if it is this one and ends there.
-    pub(crate) fn keyword(&mut self, word: &str) -> bool {
+    pub(super) fn keyword(&mut self, word: &str) -> bool {
         self.blanks();
         let Some(after) = self.rest().strip_prefix(word) else {
             return false;
@@ -89,7 +89,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A keyword in the wrong case is a field to Splunk in some places and a keyword in others.
-    pub(crate) fn refuse_small(&mut self, words: &[&str]) -> Result<()> {
+    pub(super) fn refuse_small(&mut self, words: &[&str]) -> Result<()> {
         let from = self.at;
         for word in words {
             if self.keyword(&word.to_lowercase()) {
@@ -101,7 +101,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A text in double quotes. A backslash keeps only a quote and another backslash from their meaning.
-    pub(crate) fn quoted(&mut self) -> Result<String> {
+    pub(super) fn quoted(&mut self) -> Result<String> {
         self.expect("\"")?;
         let mut text = String::new();
         let mut signs = self.rest().char_indices().peekable();
@@ -121,7 +121,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// A field's name as the commands other than eval and where take it: a bare word, or one in double quotes.
-    pub(crate) fn field(&mut self) -> Result<String> {
+    pub(super) fn field(&mut self) -> Result<String> {
         let name = if self.peek() == Some('"') {
             self.quoted()?
         } else {
@@ -147,7 +147,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// Fields, with or without commas between them, as long as they last.
-    pub(crate) fn fields(&mut self) -> Result<Vec<String>> {
+    pub(super) fn fields(&mut self) -> Result<Vec<String>> {
         let mut fields = vec![];
         while self
             .peek()
@@ -174,7 +174,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// `name=value`, if that is what is ahead and the name is one of these.
-    pub(crate) fn option(&mut self, names: &[&str]) -> Result<Option<(String, String)>> {
+    pub(super) fn option(&mut self, names: &[&str]) -> Result<Option<(String, String)>> {
         self.blanks();
         let from = self.at;
         let name = self
@@ -198,7 +198,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// What stands between this bracket and the one that closes it, without them.
-    pub(crate) fn bracketed(&mut self) -> Result<&'a str> {
+    pub(super) fn bracketed(&mut self) -> Result<&'a str> {
         self.expect("[")?;
         let rest = self.rest();
         let length = length_until(rest, |sign, depth| sign == ']' && depth == 0)?
@@ -207,7 +207,7 @@ impl<'a> Cursor<'a> {
         Ok(&rest[..length])
     }
 
-    pub(crate) fn end(&mut self) -> Result<()> {
+    pub(super) fn end(&mut self) -> Result<()> {
         if self.is_at_end() {
             return Ok(());
         }
@@ -215,13 +215,13 @@ impl<'a> Cursor<'a> {
     }
 }
 
-pub(crate) fn is_of_name(sign: char) -> bool {
+pub(super) fn is_of_name(sign: char) -> bool {
     sign.is_alphanumeric() || sign == '_'
 }
 
 /// How far it is to the first sign outside of quotes that fits; the sign is given with the depth of square brackets
 /// before it.
-pub(crate) fn length_until(
+pub(super) fn length_until(
     text: &str,
     fits: impl Fn(char, usize) -> bool,
 ) -> Result<Option<usize>> {

@@ -165,18 +165,13 @@ fn find(patterns: &[Pattern], signs: &[char], from: usize) -> Option<(usize, usi
     })
 }
 
-/// Refuses a pattern that could not be computed.
-pub(crate) fn check(pattern: &str) -> Result<()> {
-    compile(pattern).map(drop)
-}
-
-pub(crate) fn is_match(pattern: &str, text: &str) -> Result<bool> {
+pub(super) fn is_match(pattern: &str, text: &str) -> Result<bool> {
     let signs: Vec<char> = text.chars().collect();
     Ok(find(&compile(pattern)?, &signs, 0).is_some())
 }
 
 /// Every match replaced by a plain text.
-pub(crate) fn replace(pattern: &str, text: &str, by: &str) -> Result<String> {
+pub(super) fn replace(pattern: &str, text: &str, by: &str) -> Result<String> {
     if by.contains('\\') {
         return Err(format!("the tests do not know references to groups: {by}"));
     }

@@ -5,6 +5,11 @@
 //! every claim, a token opens only what its scopes allow, a bare date is no cursor, and closed users come only
 //! when asked for. Every reply can be replaced or spoiled by its number.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a stand-in is slow on purpose, and waits by the machine's own clock"
+)]
+
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -27,7 +32,7 @@ pub const PRIVATE_KEY: &str = include_str!("../../fixtures/test_only_rsa_pkcs1.p
 /// The file that it stands in.
 pub const PRIVATE_KEY_PATH: &str = concat!(
     env!("CARGO_MANIFEST_DIR"),
-    "/tests/fixtures/test_only_rsa_pkcs1.pem"
+    "/../fixtures/test_only_rsa_pkcs1.pem"
 );
 /// The same key as PKCS#8.
 pub const PRIVATE_KEY_PKCS8: &str = include_str!("../../fixtures/test_only_rsa_pkcs8.pem");

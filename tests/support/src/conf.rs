@@ -7,15 +7,17 @@ use std::path::Path;
 use super::spl::{Macro, Macros, Row};
 
 /// A conf file: its stanzas in order, each with its settings in order.
-pub(crate) type Conf = Vec<(String, Vec<(String, String)>)>;
+pub type Conf = Vec<(String, Vec<(String, String)>)>;
 
-pub(crate) fn read(path: &str) -> String {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(path);
+pub fn read(path: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../..")
+        .join(path);
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
 }
 
 /// A conf file as Splunk reads it: a backslash at the end of a line continues it.
-pub(crate) fn conf(name: &str) -> Conf {
+pub fn conf(name: &str) -> Conf {
     let mut conf: Conf = vec![];
     let text = read(&format!("default/{name}.conf"));
     for line in text.lines() {
@@ -50,7 +52,7 @@ pub(crate) fn conf(name: &str) -> Conf {
 }
 
 /// The settings of one stanza.
-pub(crate) fn stanza(conf: &Conf, name: &str) -> Vec<(String, String)> {
+pub fn stanza(conf: &Conf, name: &str) -> Vec<(String, String)> {
     let found = conf.iter().find(|(stanza, _)| stanza == name);
     found
         .unwrap_or_else(|| panic!("[{name}] is missing"))
@@ -58,22 +60,22 @@ pub(crate) fn stanza(conf: &Conf, name: &str) -> Vec<(String, String)> {
         .clone()
 }
 
-pub(crate) fn setting<'a>(settings: &'a [(String, String)], key: &str) -> Option<&'a str> {
+pub fn setting<'a>(settings: &'a [(String, String)], key: &str) -> Option<&'a str> {
     let found = settings.iter().find(|(known, _)| known == key);
     found.map(|(_, value)| value.as_str())
 }
 
 /// A `LOOKUP-` setting.
-pub(crate) struct AutomaticLookup {
-    pub(crate) table: String,
+pub struct AutomaticLookup {
+    pub table: String,
     /// Column and field.
-    pub(crate) inputs: Vec<(String, String)>,
-    pub(crate) overwrites: bool,
-    pub(crate) outputs: Vec<(String, String)>,
+    pub inputs: Vec<(String, String)>,
+    pub overwrites: bool,
+    pub outputs: Vec<(String, String)>,
 }
 
 impl AutomaticLookup {
-    pub(crate) fn parse(text: &str) -> Self {
+    pub fn parse(text: &str) -> Self {
         let words: Vec<&str> = text.split_whitespace().collect();
         let at = words.iter().position(|word| word.starts_with("OUTPUT"));
         let at = at.unwrap_or_else(|| panic!("OUTPUT or OUTPUTNEW is missing: {text}"));
@@ -106,7 +108,7 @@ fn pairs(words: &[&str]) -> Vec<(String, String)> {
     }
 }
 
-pub(crate) fn automatic_lookups(settings: &[(String, String)]) -> Vec<AutomaticLookup> {
+pub fn automatic_lookups(settings: &[(String, String)]) -> Vec<AutomaticLookup> {
     let lookups = settings
         .iter()
         .filter(|(key, _)| key.starts_with("LOOKUP-"));
@@ -116,7 +118,7 @@ pub(crate) fn automatic_lookups(settings: &[(String, String)]) -> Vec<AutomaticL
 }
 
 /// A lookup's file: its columns and rows.
-pub(crate) fn table(lookup: &str) -> (Vec<String>, Vec<BTreeMap<String, String>>) {
+pub fn table(lookup: &str) -> (Vec<String>, Vec<BTreeMap<String, String>>) {
     let transforms = conf("transforms");
     let settings = stanza(&transforms, lookup);
     let file = setting(&settings, "filename").unwrap();
@@ -141,7 +143,7 @@ pub(crate) fn table(lookup: &str) -> (Vec<String>, Vec<BTreeMap<String, String>>
 }
 
 /// The macros of macros.conf.
-pub(crate) fn macros() -> Macros {
+pub fn macros() -> Macros {
     let found = conf("macros").into_iter().map(|(name, settings)| {
         let arguments = setting(&settings, "args").unwrap_or_default();
         let arguments = arguments
@@ -168,7 +170,7 @@ pub(crate) fn macros() -> Macros {
 }
 
 /// The rows of a lookup as a search finds them: an empty cell is no value.
-pub(crate) fn rows(lookup: &str) -> Vec<Row> {
+pub fn rows(lookup: &str) -> Vec<Row> {
     let rows = table(lookup).1.into_iter().map(|row| {
         let filled = row.into_iter().filter(|(_, cell)| !cell.is_empty());
         filled.map(|(column, cell)| (column, vec![cell])).collect()

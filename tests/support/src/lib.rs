@@ -3,18 +3,17 @@
 //! [`conf`], [`search_time`] and [`spl`] do what Splunk does with this app's settings and searches, without Splunk.
 //! [`docusign`], [`splunkd`] and [`hec`] answer on loopback through the small server of [`http`], which can also fail in
 //! the ways a network does; [`tls`] and [`proxy`] can stand in between. [`input`] starts a binary the way splunkd
-//! does and reads back what it wrote. The integration tests, the demo in `examples/` and the benchmarks share these
-//! files, so that all three tell the same story about Docusign and Splunk.
-#![allow(
-    dead_code,
-    unreachable_pub,
-    unused_imports,
-    clippy::disallowed_methods,
+//! does and reads back what it wrote. The integration tests, the demo in `examples/` and the benchmark share this
+//! crate, so that all three tell the same story about Docusign and Splunk.
+
+#![expect(
+    missing_docs,
     clippy::expect_used,
     clippy::indexing_slicing,
     clippy::panic,
+    clippy::new_without_default,
     clippy::unwrap_used,
-    reason = "each user of the stand-ins needs a part of them, and a test fails by panicking"
+    reason = "a test fails by panicking, and so does a stand-in; only tests use what is public here"
 )]
 
 pub mod conf;

@@ -5,7 +5,7 @@ use chrono::{DateTime, Datelike, Days, Months, TimeDelta, Timelike, Utc};
 use super::cursor::Result;
 
 /// `300s`, `5m`, `1h`, `1d`, `1w`: its length in seconds. Months have no length.
-pub(crate) fn span(text: &str) -> Result<i64> {
+pub fn span(text: &str) -> Result<i64> {
     let (number, unit) = number_and_unit(text);
     let number: i64 = if number.is_empty() {
         1
@@ -48,7 +48,7 @@ fn unit_of(text: &str) -> Option<char> {
 }
 
 /// `now`, `-60m@m`, `-30d@d`, `@d+2h`, or seconds since 1970.
-pub(crate) fn relative(now: i64, text: &str) -> Result<i64> {
+pub fn relative(now: i64, text: &str) -> Result<i64> {
     if ["now", "now()"].contains(&text) {
         return Ok(now);
     }
@@ -122,7 +122,7 @@ fn snap(time: DateTime<Utc>, to: &str) -> Option<DateTime<Utc>> {
 }
 
 /// Refuses a time format that Splunk does not know.
-pub(crate) fn check_format(format: &str) -> Result<()> {
+pub(super) fn check_format(format: &str) -> Result<()> {
     let mut parts = format.split('%').skip(1);
     while let Some(part) = parts.next() {
         let part = match part {
@@ -142,7 +142,7 @@ pub(crate) fn check_format(format: &str) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn format(seconds: f64, format: &str) -> Result<String> {
+pub(super) fn format(seconds: f64, format: &str) -> Result<String> {
     // The parts that Splunk and chrono understand alike.
     let parts = format.split('%').skip(1).filter(|part| !part.is_empty());
     for part in parts {

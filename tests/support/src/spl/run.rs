@@ -10,7 +10,7 @@ use super::eval::{Value, as_number, show_number};
 use super::filter::{Filter, matches};
 use super::{Row, Search, World, time};
 
-pub(crate) fn run(commands: &[Command], world: &World) -> Result<Vec<Row>> {
+pub(super) fn run(commands: &[Command], world: &World) -> Result<Vec<Row>> {
     let mut rows = vec![];
     if let Some(Command::Search(_)) = commands.first() {
         rows = events(world)?;
@@ -649,7 +649,7 @@ fn is_within(row: &Row, other: &Row, time_window: Option<i64>) -> Result<bool> {
 
 /// The first row of a lookup that fits. Every lookup of this app compares without case, and ds_actions, whose cells
 /// may be patterns, with wildcards.
-pub(crate) fn lookup_row<'a>(
+pub fn lookup_row<'a>(
     table: &str,
     rows: &'a [Row],
     inputs: &[(String, String)],

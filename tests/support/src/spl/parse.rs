@@ -35,7 +35,7 @@ const OF_A_FIELD: &[&str] = &[
 ];
 
 /// Reads a whole pipeline. Its first command may do without a `|` and is `search` then.
-pub(crate) fn pipeline(text: &str, whole: bool) -> Result<Vec<Command>> {
+pub(super) fn pipeline(text: &str, whole: bool) -> Result<Vec<Command>> {
     let mut commands = vec![];
     let mut rest = text;
     let mut may_be_search = whole;

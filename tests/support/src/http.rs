@@ -5,6 +5,11 @@
 //! chunked request bodies and speaks no TLS, for which there is [`super::tls`]. A handler that panics fails the test
 //! when the server is dropped.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a stand-in is slow on purpose, and waits by the machine's own clock"
+)]
+
 use std::any::Any;
 use std::fmt::{Display, Write as _};
 use std::io::{self, IoSlice, Read, Write};
@@ -60,7 +65,7 @@ impl Request {
 
     /// Reads one request but leaves its last byte in the socket: closing a socket that holds unread bytes is what
     /// makes the system send a reset, and `std` has no stable way to ask for one.
-    pub(super) fn receive(mut stream: &TcpStream) -> io::Result<Option<Self>> {
+    pub fn receive(mut stream: &TcpStream) -> io::Result<Option<Self>> {
         let mut head = Vec::new();
         let mut chunk = [0; 4096];
         let unread = loop {
@@ -271,7 +276,7 @@ impl Reply {
     }
 
     /// Sends the reply and says whether the connection may serve another request.
-    pub(super) fn send(&self, stream: &TcpStream) -> io::Result<bool> {
+    pub fn send(&self, stream: &TcpStream) -> io::Result<bool> {
         thread::sleep(self.delay);
         let sent = match self.fault {
             Fault::CutAfter(n) | Fault::StallAfter(n) => &self.body[..n.min(self.body.len())],
@@ -468,7 +473,7 @@ impl Shared {
 }
 
 /// A listener on a free port of loopback, with a thread for every connection; dropping it closes them all.
-pub(super) struct Loopback {
+pub struct Loopback {
     address: SocketAddr,
     connections: Arc<Connections>,
     acceptor: Option<JoinHandle<()>>,
@@ -483,9 +488,7 @@ struct Connections {
 
 impl Loopback {
     /// An error of `serve` is a client that left, which is its right.
-    pub(super) fn listen(
-        serve: impl Fn(&TcpStream) -> io::Result<()> + Send + Sync + 'static,
-    ) -> Self {
+    pub fn listen(serve: impl Fn(&TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let address = listener.local_addr().unwrap();
         let connections = Arc::<Connections>::default();
@@ -500,7 +503,7 @@ impl Loopback {
         }
     }
 
-    pub(super) fn address(&self) -> SocketAddr {
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 
@@ -546,7 +549,7 @@ impl Connections {
 
 /// Passes bytes on between a client and a server, each way by its own function; as soon as one of them fails, both
 /// sides are closed, so that the other ends too.
-pub(super) fn relay(
+pub fn relay(
     client: &TcpStream,
     server: &TcpStream,
     there: impl FnOnce() -> io::Result<()> + Send,

@@ -7,7 +7,7 @@ use super::eval::as_number;
 use super::{Row, Search};
 
 #[derive(Clone, Debug)]
-pub(crate) enum Filter {
+pub(super) enum Filter {
     And(Vec<Self>),
     Or(Vec<Self>),
     Not(Box<Self>),
@@ -24,7 +24,7 @@ pub(crate) enum Filter {
 }
 
 /// Reads conditions up to the end or a closing parenthesis.
-pub(crate) fn conditions(cursor: &mut Cursor<'_>) -> Result<Filter> {
+pub(super) fn conditions(cursor: &mut Cursor<'_>) -> Result<Filter> {
     let mut all = vec![];
     loop {
         let mut any = vec![condition(cursor)?];
@@ -129,7 +129,7 @@ fn value(cursor: &mut Cursor<'_>) -> Result<String> {
 
 impl Filter {
     /// Calls with every field and the value it is compared with.
-    pub(crate) fn fields(&self, found: &mut Vec<(String, &'static str, String)>) {
+    pub(super) fn fields(&self, found: &mut Vec<(String, &'static str, String)>) {
         match self {
             Self::And(parts) | Self::Or(parts) => parts.iter().for_each(|part| part.fields(found)),
             Self::Not(inner) => inner.fields(found),
@@ -149,7 +149,7 @@ impl Filter {
         }
     }
 
-    pub(crate) fn searches<'a>(&'a self, found: &mut Vec<&'a Search>) {
+    pub(super) fn searches<'a>(&'a self, found: &mut Vec<&'a Search>) {
         match self {
             Self::And(parts) | Self::Or(parts) => {
                 parts.iter().for_each(|part| part.searches(found));
@@ -161,7 +161,7 @@ impl Filter {
     }
 
     /// The values that this field must have one of, where that is beyond doubt.
-    pub(crate) fn required(&self, name: &str) -> Option<Vec<String>> {
+    pub(super) fn required(&self, name: &str) -> Option<Vec<String>> {
         match self {
             Self::And(parts) => parts.iter().find_map(|part| part.required(name)),
             Self::Or(parts) => {
@@ -179,7 +179,7 @@ impl Filter {
     }
 
     /// Whether a row fulfils it. The rows of a search within are given by `rows`.
-    pub(crate) fn is_true(
+    pub(super) fn is_true(
         &self,
         row: &Row,
         rows: &dyn Fn(&Search) -> Result<Vec<Row>>,
@@ -271,7 +271,7 @@ fn compare(row: &Row, field: &str, operator: &str, value: &str) -> Result<bool> 
 }
 
 /// Whether a text, in lower case, fits a pattern, in lower case: `*` stands for any characters, or none.
-pub(crate) fn matches(pattern: &str, text: &str) -> bool {
+pub fn matches(pattern: &str, text: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == text,
         Some((start, rest)) => text.strip_prefix(start).is_some_and(|tail| {
