@@ -15,9 +15,9 @@ use std::process::{Command, ExitCode};
 use anyhow::{Context, Result, bail, ensure};
 use chrono::DateTime;
 use ds_monitor::clock::{Clock, SystemClock};
+use ds_monitor::lookups::table::Table;
 use ds_monitor::lookups::{ACCOUNTS, USERS};
 use ds_monitor::splunk::input_definition::MASK;
-use ds_monitor::splunk::lookup_table::Table;
 use serde_json::Value;
 use tempfile::TempDir;
 

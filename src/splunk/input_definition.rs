@@ -13,7 +13,8 @@ use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
 
-use super::scheme::Scheme;
+use super::rest::Rest;
+use super::scheme::{Argument, Scheme};
 use crate::secret::Secret;
 
 /// More than any configuration needs; a key is under 10 kB.
@@ -25,20 +26,20 @@ const MAX_DEPTH: usize = 64;
 /// What splunkd stores in the place of a secret that it has been given before.
 pub const MASK: &str = "******";
 
+/// What splunkd writes instead of a host when an input leaves the choice to it.
+const HOST_ON_STARTUP: &str = "$decideOnStartup";
+
+/// What splunkd writes instead of an index when an input names none.
+const DEFAULT_INDEX: &str = "default";
+
 /// The document of a run or of a validation. It has no `Debug`: parameters hold secrets.
 pub struct InputDefinition {
-    /// Name of the machine, as Splunk knows it.
-    pub server_host: String,
-    /// Address of splunkd's REST interface, for example `https://127.0.0.1:8089`.
-    pub server_uri: String,
-    /// The key that opens the REST interface for this run.
-    pub session_key: Secret,
+    /// The splunkd that started this process.
+    pub splunkd: Rest,
     /// Folder for this kind's checkpoints, shared by all inputs of the kind.
     pub checkpoint_dir: PathBuf,
     /// The input.
     pub stanza: Stanza,
-    /// Whether there is no splunkd: no REST interface, no secure storage, nobody who reads XML.
-    pub standalone: bool,
 }
 
 /// One input of `inputs.conf`: text, not checked yet. It has no `Debug`: parameters hold secrets.
@@ -57,27 +58,50 @@ impl Stanza {
         Self { name, app, params }
     }
 
-    /// The value of a parameter without the white space around it; absent and empty are the same.
+    /// The value of an argument without the white space around it; absent and empty are the same.
     #[must_use]
-    pub fn get(&self, param: &str) -> Option<&str> {
+    pub fn get(&self, argument: &Argument) -> Option<&str> {
+        self.value(argument.name)
+    }
+
+    /// The value of an argument, or else its declared default, or else an empty text.
+    #[must_use]
+    pub fn get_or_default(&self, argument: &Argument) -> &str {
+        self.get(argument).or(argument.default).unwrap_or_default()
+    }
+
+    /// Replaces the value of an argument.
+    pub fn set(&mut self, argument: &Argument, value: &str) {
+        self.params
+            .insert(argument.name.to_owned(), value.to_owned());
+    }
+
+    /// The secret arguments whose value is the mask.
+    #[must_use]
+    pub fn masked(&self, scheme: &Scheme) -> Vec<&'static Argument> {
+        scheme
+            .secrets()
+            .filter(|argument| self.get(argument) == Some(MASK))
+            .collect()
+    }
+
+    /// The host that the stanza sets for its events, unless it leaves the choice to splunkd.
+    #[must_use]
+    pub fn host(&self) -> Option<&str> {
+        self.value("host").filter(|host| *host != HOST_ON_STARTUP)
+    }
+
+    /// The index that the stanza sets for its events, unless it leaves the choice to splunkd.
+    #[must_use]
+    pub fn index(&self) -> Option<&str> {
+        self.value("index").filter(|index| *index != DEFAULT_INDEX)
+    }
+
+    fn value(&self, param: &str) -> Option<&str> {
         self.params
             .get(param)
             .map(|value| value.trim())
             .filter(|value| !value.is_empty())
-    }
-
-    /// Puts a value in the place of another.
-    pub fn set(&mut self, param: &str, value: &str) {
-        self.params.insert(param.to_owned(), value.to_owned());
-    }
-
-    /// The secret parameters whose value is the mask.
-    #[must_use]
-    pub fn masked(&self, scheme: &Scheme) -> Vec<&'static str> {
-        scheme
-            .secrets()
-            .filter(|param| self.get(param) == Some(MASK))
-            .collect()
     }
 }
 
@@ -155,16 +179,13 @@ impl InputDefinition {
                 .unwrap_or_default()
         };
         Self {
-            server_host: text("server_host"),
-            server_uri: text("server_uri"),
-            session_key: Secret::new(text("session_key")),
+            splunkd: Rest::new(&text("server_uri"), Secret::new(text("session_key"))),
             checkpoint_dir: PathBuf::from(text("checkpoint_dir")),
             stanza: Stanza::new(
                 name.to_owned(),
                 stanza.attribute("app").map(str::to_owned),
                 stanza.params(),
             ),
-            standalone: false,
         }
     }
 }
@@ -299,7 +320,7 @@ fn append(open: &mut [Element], text: &str) {
 mod tests {
     use std::io::Read;
 
-    use super::InputDefinition;
+    use super::{InputDefinition, Stanza};
 
     const RUN: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <input>
@@ -327,16 +348,26 @@ b</param>
         let stanza = &definition.stanza;
         assert_eq!(stanza.name, "prod & demo");
         assert_eq!(stanza.app.as_deref(), Some("search"));
-        assert_eq!(stanza.get("interval"), Some("60"));
-        assert_eq!(stanza.get("kinds"), Some("users,accounts"));
-        assert_eq!(stanza.get("private_key"), Some("a < &\nb"));
-        assert_eq!(stanza.get("empty"), None);
-        assert_eq!(stanza.get("proxy_url"), None);
-        assert_eq!(stanza.get("cdata"), Some("<x>"));
-        assert_eq!(definition.session_key.expose(), "s3cret");
-        assert_eq!(definition.server_host, "hf01");
-        assert_eq!(definition.server_uri, "https://127.0.0.1:8089");
+        assert_eq!(stanza.value("interval"), Some("60"));
+        assert_eq!(stanza.value("kinds"), Some("users,accounts"));
+        assert_eq!(stanza.value("private_key"), Some("a < &\nb"));
+        assert_eq!(stanza.value("empty"), None);
+        assert_eq!(stanza.value("proxy_url"), None);
+        assert_eq!(stanza.value("cdata"), Some("<x>"));
         assert_eq!(definition.checkpoint_dir.to_str(), Some("/tmp/x"));
+    }
+
+    #[test]
+    fn what_splunkd_decides_itself_is_no_host_and_no_index() {
+        let stanza = |host: &str, index: &str| {
+            let params = [("host", host), ("index", index)]
+                .map(|(name, value)| (name.to_owned(), value.to_owned()));
+            Stanza::new("prod".to_owned(), None, params.into())
+        };
+        let open = stanza("$decideOnStartup", "default");
+        assert_eq!((open.host(), open.index()), (None, None));
+        let set = stanza("hf01", "docusign");
+        assert_eq!((set.host(), set.index()), (Some("hf01"), Some("docusign")));
     }
 
     #[test]
@@ -358,7 +389,7 @@ b</param>
             "<items><item name=\"prod\"><param name=\"limit\">5</param></item></items>".as_bytes();
         let definition = InputDefinition::read_validation(items).unwrap();
         assert_eq!(definition.stanza.name, "prod");
-        assert_eq!(definition.stanza.get("limit"), Some("5"));
+        assert_eq!(definition.stanza.value("limit"), Some("5"));
     }
 
     #[test]

@@ -3,18 +3,18 @@
 //! Format: Splunk's manual "Modular inputs" (help.splunk.com, Developing views and apps for Splunk Web).
 
 pub mod checkpoint;
-pub mod conf;
-pub mod credentials;
+pub mod conf_file;
 pub mod event;
 mod form;
 pub mod hec;
 pub mod input_definition;
 pub mod log;
-pub mod lookup_table;
 pub mod rest;
 pub mod scheme;
+pub mod secure_storage;
 
 use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -23,7 +23,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use quick_xml::escape::escape;
 
 use crate::clock::{Clock, SystemClock};
-use conf::Options;
+use conf_file::Options;
 use event::{EventWriter, Format};
 use input_definition::InputDefinition;
 use log::{Failure, Fields, Level, Log, sentence};
@@ -165,12 +165,12 @@ impl Mode {
             "--version" | "-V" => Self::Version,
             RUN if input.runs_alone() => match Options::take(&mut arguments)? {
                 Some(options) => Self::Run(Source::Conf(options)),
-                None => bail!("the command {RUN} wants {}", Options::USAGE),
+                None => bail!("the command {RUN} requires {}", Options::USAGE),
             },
             other => {
                 let mut commands = input.commands().iter();
                 let Some(command) = commands.find(|command| command.name == other) else {
-                    bail!("{} is unknown; --help lists those that exist", told(other));
+                    bail!("{} is unknown; see --help", name_argument(other));
                 };
                 let options = match input.runs_alone() {
                     true => Options::take(&mut arguments)?,
@@ -182,17 +182,17 @@ impl Mode {
         };
         match arguments.first() {
             Some(extra) => bail!(
-                "{} is one too many for {name}; --help lists what exists",
-                told(extra)
+                "unexpected argument for {name}: {}; see --help",
+                name_argument(extra)
             ),
             None => Ok(mode),
         }
     }
 }
 
-/// An argument as a message names it. Only the name of an option is told: anything else may be a secret that somebody
-/// has put there, and a key in PEM begins with dashes, too.
-fn told(argument: &str) -> String {
+/// An argument as a message names it. Only the name of an option is shown: anything else may be a secret that somebody
+/// put there, and a key in PEM starts with dashes, too.
+fn name_argument(argument: &str) -> String {
     let option = argument.split('=').next().unwrap_or_default();
     let name = option.trim_start_matches('-');
     let dashes = option.len() - name.len();
@@ -368,7 +368,7 @@ fn help(input: &dyn ModularInput) -> String {
     }
     line("--scheme", "describe the input to Splunk");
     line("--validate-arguments", "check the arguments of an input");
-    line("--version", "tell the version");
+    line("--version", "print the version");
     line("--help", "show this text");
     help.push_str(
         "\nAll but --scheme, --version and --help read the input's configuration on the standard input",
@@ -377,7 +377,7 @@ fn help(input: &dyn ModularInput) -> String {
         help.push_str(&format!(",\nor take the options {}", Options::USAGE));
         let variables: Vec<_> = scheme
             .secrets()
-            .map(|param| conf::variable(scheme, param))
+            .map(|secret| conf_file::variable(scheme, secret))
             .collect();
         help.push_str(&format!(
             ".\nWith them, secrets may come from the environment: {}",
@@ -388,13 +388,19 @@ fn help(input: &dyn ModularInput) -> String {
     help
 }
 
+/// The folder that Splunk is installed in, as splunkd tells its inputs.
+#[must_use]
+pub fn home() -> Option<PathBuf> {
+    std::env::var_os("SPLUNK_HOME").map(PathBuf::from)
+}
+
 /// splunkd can hand down an `SSL_CERT_FILE` of its own, which vouches for Splunk and not for the internet. The TLS
 /// library would trust it instead of the system's, so the process starts itself again without it.
 #[cfg(unix)]
 fn shed_splunks_certificates() -> Result<()> {
     use std::os::unix::process::CommandExt;
 
-    let Some(home) = std::env::var_os("SPLUNK_HOME") else {
+    let Some(home) = home() else {
         return Ok(());
     };
     let mut again = std::process::Command::new(std::env::current_exe()?);

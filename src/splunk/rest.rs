@@ -1,19 +1,18 @@
-//! splunkd's REST interface, with the session key that came with the configuration.
+//! Access to splunkd's REST interface, with the session key that comes with the configuration.
 //!
-//! Always called directly, never through a proxy. Its certificate is verified except on loopback, where splunkd's is
-//! self-signed by default and nobody else can listen. Format: Splunk's REST API reference, `output_mode=json`.
+//! [`Rest`] always exists; where there is no splunkd, every call answers [`RestError::NoSplunkd`]. It connects
+//! directly, never through a proxy. The certificate is verified except on loopback, where splunkd's is self-signed by
+//! default and nobody else can listen. Format: Splunk's REST API reference, `output_mode=json`.
 
 use std::fmt;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::{Certificate, Method, Url};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::input_definition::InputDefinition;
 use crate::durable;
 use crate::http::{NetworkProblem, is_loopback, read_body};
 use crate::secret::Secret;
@@ -40,11 +39,23 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'_')
     .remove(b'~');
 
-/// A connection to splunkd.
-pub struct Rest {
+/// The entries of the inputs of all apps and users.
+const INPUTS: [&str; 5] = ["servicesNS", "-", "-", "data", "inputs"];
+
+/// The splunkd that started this process, or the knowledge that there is none.
+pub struct Rest(Result<Connection, Unusable>);
+
+struct Connection {
     http: Client,
     base: Url,
     session_key: Secret,
+}
+
+/// Why there is no connection, from the start.
+enum Unusable {
+    Standalone,
+    AddressMissing,
+    TlsFailed(String),
 }
 
 /// One entry of an answer.
@@ -85,48 +96,175 @@ struct Message {
     text: String,
 }
 
+/// What `server/info` says this instance is.
+pub struct Instance {
+    roles: Vec<String>,
+}
+
+impl Instance {
+    /// Whether it is a member of a search head cluster, where every member starts every input.
+    #[must_use]
+    pub fn is_cluster_member(&self) -> bool {
+        self.roles.iter().any(|role| role.starts_with("shc_"))
+    }
+
+    /// The role for which a lookup file written here does not reach all searches, if it has one: a forwarder's, an
+    /// indexer's in a cluster, or a cluster member's.
+    #[must_use]
+    pub fn role_without_lookups(&self) -> Option<&str> {
+        let mut roles = self.roles.iter().map(String::as_str);
+        roles.find(|role| {
+            role.ends_with("forwarder")
+                || role.starts_with("shc_")
+                || matches!(*role, "cluster_slave" | "cluster_peer")
+        })
+    }
+}
+
 /// Why splunkd did not do it.
 #[derive(Debug)]
-pub struct RestError {
-    /// The status of the answer; none when there was no answer.
-    pub status: Option<u16>,
-    text: String,
+pub enum RestError {
+    /// The input runs without splunkd.
+    NoSplunkd,
+    /// splunkd cannot be asked, or its answer makes no sense; the text says why.
+    Unusable(String),
+    /// splunkd says no.
+    Refused {
+        /// The status of the answer.
+        status: u16,
+        /// splunkd's own message.
+        text: String,
+    },
+}
+
+impl RestError {
+    /// The status of the answer, if there was one.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        match self {
+            Self::Refused { status, .. } => Some(*status),
+            Self::NoSplunkd | Self::Unusable(_) => None,
+        }
+    }
 }
 
 impl fmt::Display for RestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.status {
-            Some(status) => write!(f, "splunkd answered {status} ({})", self.text),
-            None => f.write_str(&self.text),
+        match self {
+            Self::NoSplunkd => f.write_str("there is no splunkd here"),
+            Self::Unusable(text) => f.write_str(text),
+            Self::Refused { status, text } => write!(f, "splunkd answered {status} ({text})"),
         }
     }
 }
 
 impl std::error::Error for RestError {}
 
-impl RestError {
-    /// A problem with what splunkd answered, or with getting an answer.
-    pub(super) fn of(text: &str) -> Self {
-        Self {
-            status: None,
-            text: text.to_owned(),
+impl From<&Unusable> for RestError {
+    fn from(unusable: &Unusable) -> Self {
+        match unusable {
+            Unusable::Standalone => Self::NoSplunkd,
+            Unusable::AddressMissing => {
+                Self::Unusable("Splunk's configuration names no server_uri".to_owned())
+            }
+            Unusable::TlsFailed(error) => {
+                Self::Unusable(format!("could not set up TLS towards splunkd: {error}"))
+            }
         }
     }
 }
 
 impl Rest {
-    /// The splunkd that started this process.
+    /// The splunkd at `server_uri`, for example `https://127.0.0.1:8089`, opened by `session_key`.
+    #[must_use]
+    pub fn new(server_uri: &str, session_key: Secret) -> Self {
+        Self(Connection::new(server_uri, session_key))
+    }
+
+    /// No splunkd: the input runs from a plain file.
+    #[must_use]
+    pub fn none() -> Self {
+        Self(Err(Unusable::Standalone))
+    }
+
+    /// Reads the entries below a path; `count=-1` makes that all of them.
     ///
     /// # Errors
-    /// The configuration names none.
-    pub fn new(definition: &InputDefinition) -> Result<Self> {
-        if definition.standalone {
-            bail!("there is no splunkd here");
+    /// splunkd refuses or cannot be reached.
+    pub fn get(&self, path: &[&str]) -> Result<Vec<Entry>, RestError> {
+        let connection = self.0.as_ref()?;
+        let mut url = connection.url(path);
+        url.set_query(Some("output_mode=json&count=-1"));
+        let body = connection.send(connection.http.request(Method::GET, url))?;
+        serde_json::from_slice::<Answer>(&body)
+            .map(|answer| answer.entry)
+            .map_err(|_| RestError::Unusable("splunkd did not answer with JSON".to_owned()))
+    }
+
+    /// [`Rest::get`] of a single entry; `None` when there is none.
+    ///
+    /// # Errors
+    /// splunkd refuses or cannot be reached.
+    pub fn get_one(&self, path: &[&str]) -> Result<Option<Entry>, RestError> {
+        match self.get(path) {
+            Ok(entries) => Ok(entries.into_iter().next()),
+            Err(error) if error.status() == Some(404) => Ok(None),
+            Err(error) => Err(error),
         }
-        let base = Url::parse(&definition.server_uri)
+    }
+
+    /// Creates or edits what a path names.
+    ///
+    /// # Errors
+    /// splunkd refuses or cannot be reached.
+    pub fn post(&self, path: &[&str], form: &[(&str, &str)]) -> Result<(), RestError> {
+        let connection = self.0.as_ref()?;
+        let mut url = connection.url(path);
+        url.set_query(Some("output_mode=json"));
+        let request = connection.http.request(Method::POST, url);
+        connection
+            .send(request.timeout(EDIT_TIMEOUT).form(form))
+            .map(|_| ())
+    }
+
+    /// What this instance is.
+    ///
+    /// # Errors
+    /// splunkd refuses or cannot be reached.
+    pub fn instance(&self) -> Result<Instance, RestError> {
+        let info = self.get_one(&["services", "server", "info"])?;
+        let roles = info.and_then(|mut info| info.content.remove("server_roles"));
+        let roles = roles.and_then(|roles| serde_json::from_value(roles).ok());
+        Ok(Instance {
+            roles: roles.unwrap_or_default(),
+        })
+    }
+
+    /// The stanza of an input as it is saved, whichever app it is in.
+    ///
+    /// # Errors
+    /// splunkd refuses or cannot be reached.
+    pub fn input(&self, kind: &str, name: &str) -> Result<Option<Entry>, RestError> {
+        let [a, b, c, d, e] = INPUTS;
+        self.get_one(&[a, b, c, d, e, kind, name])
+    }
+
+    /// The saved inputs of a kind.
+    ///
+    /// # Errors
+    /// splunkd refuses or cannot be reached.
+    pub fn inputs(&self, kind: &str) -> Result<Vec<Entry>, RestError> {
+        let [a, b, c, d, e] = INPUTS;
+        self.get(&[a, b, c, d, e, kind])
+    }
+}
+
+impl Connection {
+    fn new(server_uri: &str, session_key: Secret) -> Result<Self, Unusable> {
+        let base = Url::parse(server_uri)
             .ok()
             .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .context("Splunk's configuration names no server_uri")?;
+            .ok_or(Unusable::AddressMissing)?;
         let mut builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -139,69 +277,14 @@ impl Rest {
                 .tls_danger_accept_invalid_certs(true),
             _ => builder.tls_certs_merge(splunks_certificates()),
         };
+        let http = builder
+            .build()
+            .map_err(|error| Unusable::TlsFailed(error.to_string()))?;
         Ok(Self {
-            http: builder
-                .build()
-                .context("could not set up TLS towards splunkd")?,
+            http,
             base,
-            session_key: definition.session_key.clone(),
+            session_key,
         })
-    }
-
-    /// Reads the entries below a path; `count=-1` makes that all of them.
-    ///
-    /// # Errors
-    /// splunkd refuses or cannot be reached.
-    pub fn get(&self, path: &[&str]) -> Result<Vec<Entry>, RestError> {
-        let mut url = self.url(path);
-        url.set_query(Some("output_mode=json&count=-1"));
-        let body = self.send(self.http.request(Method::GET, url))?;
-        serde_json::from_slice::<Answer>(&body)
-            .map(|answer| answer.entry)
-            .map_err(|_| RestError::of("splunkd did not answer with JSON"))
-    }
-
-    /// [`Rest::get`] of a single entry; `None` when there is none.
-    ///
-    /// # Errors
-    /// splunkd refuses or cannot be reached.
-    pub fn get_one(&self, path: &[&str]) -> Result<Option<Entry>, RestError> {
-        match self.get(path) {
-            Ok(entries) => Ok(entries.into_iter().next()),
-            Err(error) if error.status == Some(404) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Creates or edits what a path names.
-    ///
-    /// # Errors
-    /// splunkd refuses or cannot be reached.
-    pub fn post(&self, path: &[&str], form: &[(&str, &str)]) -> Result<(), RestError> {
-        let mut url = self.url(path);
-        url.set_query(Some("output_mode=json"));
-        let request = self.http.request(Method::POST, url).timeout(EDIT_TIMEOUT);
-        self.send(request.form(form)).map(|_| ())
-    }
-
-    /// What `server/info` says this instance is, for example `shc_member`.
-    ///
-    /// # Errors
-    /// splunkd refuses or cannot be reached.
-    pub fn server_roles(&self) -> Result<Vec<String>, RestError> {
-        let info = self.get_one(&["services", "server", "info"])?;
-        let roles = info.and_then(|mut info| info.content.remove("server_roles"));
-        Ok(roles
-            .and_then(|roles| serde_json::from_value(roles).ok())
-            .unwrap_or_default())
-    }
-
-    /// The stanza of an input as it is saved, whichever app it is in.
-    ///
-    /// # Errors
-    /// splunkd refuses or cannot be reached.
-    pub fn input(&self, kind: &str, name: &str) -> Result<Option<Entry>, RestError> {
-        self.get_one(&["servicesNS", "-", "-", "data", "inputs", kind, name])
     }
 
     fn url(&self, path: &[&str]) -> Url {
@@ -216,7 +299,7 @@ impl Rest {
 
     fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RestError> {
         let unreachable = |problem: NetworkProblem| {
-            RestError::of(&format!(
+            RestError::Unusable(format!(
                 "splunkd's REST interface cannot be reached: {}",
                 problem.text
             ))
@@ -235,8 +318,8 @@ impl Rest {
         let text = messages
             .and_then(|messages| messages.messages.into_iter().next())
             .map_or_else(|| "without a message".to_owned(), |message| message.text);
-        Err(RestError {
-            status: Some(status.as_u16()),
+        Err(RestError::Refused {
+            status: status.as_u16(),
             text: text.chars().take(MAX_MESSAGE_CHARS).collect(),
         })
     }
@@ -244,10 +327,10 @@ impl Rest {
 
 /// The authority that Splunk's own certificates are signed by, if this machine has it.
 fn splunks_certificates() -> Vec<Certificate> {
-    let Some(home) = std::env::var_os("SPLUNK_HOME") else {
+    let Some(home) = super::home() else {
         return Vec::new();
     };
-    let path = std::path::Path::new(&home).join("etc/auth/cacert.pem");
+    let path = home.join("etc/auth/cacert.pem");
     let pem = durable::read(&path, MAX_BODY_BYTES).ok().flatten();
     pem.and_then(|pem| Certificate::from_pem_bundle(&pem).ok())
         .unwrap_or_default()

@@ -1,7 +1,8 @@
 //! Introspection: what Splunk asks for with `--scheme`, and the `inputs.conf.spec` that says the same.
 //!
-//! An argument is declared once; the XML and the spec file are two printings of that declaration. Format:
-//! Splunk's manual "Modular inputs", "Define a scheme for introspection".
+//! An argument is declared once; the XML and the spec file both print that declaration. Code reads the value of an
+//! argument by its declaration too, so that a misspelt name does not compile. Format: Splunk's manual "Modular
+//! inputs", "Define a scheme for introspection".
 
 use std::fmt::Write as _;
 
@@ -20,14 +21,29 @@ pub struct Argument {
     pub data_type: DataType,
     /// Whether splunkd refuses to create an input without it.
     pub required: bool,
-    /// Whether the value is moved to Splunk's secure storage and must never be shown.
+    /// Whether the value moves to Splunk's secure storage and must never be shown.
     pub secret: bool,
-    /// What holds when the key is absent or empty, if anything does.
+    /// What applies when the key is absent or empty, if anything does.
     pub default: Option<&'static str>,
-    /// The group of the form that it stands in.
+    /// Its group in the form.
     pub group: &'static str,
     /// How it is entered.
     pub field: Field,
+}
+
+impl Argument {
+    /// An optional text of one line. A declaration spreads it and names only what differs.
+    pub const OPTIONAL_TEXT: Self = Self {
+        name: "",
+        title: "",
+        description: "",
+        data_type: DataType::String,
+        required: false,
+        secret: false,
+        default: None,
+        group: "",
+        field: Field::Text,
+    };
 }
 
 /// The fields that Splunk Web's forms offer.
@@ -45,15 +61,13 @@ pub enum Field {
     SelectFrom(&'static str),
 }
 
-/// Splunk's three argument types.
+/// Splunk's argument types, as far as they are used.
 #[derive(Clone, Copy, Debug)]
 pub enum DataType {
     /// Any text.
     String,
     /// A number.
     Number,
-    /// 0 or 1, true or false.
-    Boolean,
 }
 
 impl DataType {
@@ -61,7 +75,6 @@ impl DataType {
         match self {
             Self::String => "string",
             Self::Number => "number",
-            Self::Boolean => "boolean",
         }
     }
 }
@@ -69,6 +82,8 @@ impl DataType {
 /// What splunkd learns about a kind of input.
 #[derive(Debug)]
 pub struct Scheme {
+    /// The app that ships the input and owns the secrets of its stanzas.
+    pub app: &'static str,
     /// The kind: the file name of the binary and the part of a stanza's name before `://`.
     pub kind: &'static str,
     /// The label under Settings > Data inputs.
@@ -86,10 +101,9 @@ impl Scheme {
         format!("{}://{name}", self.kind)
     }
 
-    /// The names of the secret arguments.
-    pub fn secrets(&self) -> impl Iterator<Item = &'static str> {
-        let secrets = self.arguments.iter().filter(|argument| argument.secret);
-        secrets.map(|argument| argument.name)
+    /// The secret arguments.
+    pub fn secrets(&self) -> impl Iterator<Item = &'static Argument> {
+        self.arguments.iter().filter(|argument| argument.secret)
     }
 
     /// The answer to `--scheme`. Both `required_on_*` are always written, because splunkd takes an absent

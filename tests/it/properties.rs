@@ -11,11 +11,12 @@ use chrono::{DateTime, Timelike};
 use ds_monitor::clock::{SystemClock, Timestamp};
 use ds_monitor::docusign::jwt_grant::PrivateKey;
 use ds_monitor::docusign::monitor_api::Page;
-use ds_monitor::position::{Identity, Position, State};
+use ds_monitor::monitor::position::{Identity, Position, State};
 use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded};
 use ds_monitor::splunk::event::{self, EventSink, EventWriter, Format};
 use ds_monitor::splunk::input_definition::InputDefinition;
 use ds_monitor::splunk::log::Log;
+use ds_monitor::splunk::scheme::Argument;
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -335,6 +336,14 @@ fn what_a_person_enters_is_what_is_read() {
     const PIECES: [&str; 16] = [
         "a", " ", "ü", "🖋", "<", ">", "&", "\"", "'", "]]>", "&amp;", "\n", "\t", "\r\n", "=", "/",
     ];
+    const PRIVATE_KEY: Argument = Argument {
+        name: "private_key",
+        ..Argument::OPTIONAL_TEXT
+    };
+    const INTERVAL: Argument = Argument {
+        name: "interval",
+        ..Argument::OPTIONAL_TEXT
+    };
     const NAMES: [&str; 10] = ["a", "B", " ", "ü", "<", "&", "\"", "'", "/", "..://"];
     with_random(|random| {
         for _ in 0..1_500 {
@@ -347,9 +356,8 @@ fn what_a_person_enters_is_what_is_read() {
             for definition in [run.unwrap(), items.unwrap()] {
                 let stanza = definition.stanza;
                 assert_eq!(stanza.name, name);
-                assert_eq!(stanza.get("private_key").unwrap_or_default(), value.trim());
-                assert_eq!(stanza.get("interval"), Some("60"));
-                assert_eq!(definition.session_key.expose(), SESSION_KEY);
+                assert_eq!(stanza.get(&PRIVATE_KEY).unwrap_or_default(), value.trim());
+                assert_eq!(stanza.get(&INTERVAL), Some("60"));
             }
         }
     });

@@ -1,8 +1,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ds_monitor::lookups::{ACCOUNTS, USERS};
-use ds_monitor::settings::{DS_LOOKUPS, DS_MONITOR};
+use ds_monitor::lookups::{ACCOUNTS, DS_LOOKUPS, USERS};
+use ds_monitor::monitor::settings::DS_MONITOR;
 use ds_monitor::splunk::scheme::Scheme;
 
 fn root() -> &'static Path {
@@ -100,32 +100,21 @@ fn the_modules_keep_to_their_import_table() {
         ("secret.rs", vec![]),
         ("splunk", [&base[..], &["splunk"]].concat()),
         ("docusign", [&base[..], &["docusign"]].concat()),
-        ("settings.rs", [&base[..], &["splunk", "docusign"]].concat()),
+        ("params.rs", [&base[..], &["splunk", "docusign"]].concat()),
         ("troubles.rs", [&base[..], &["splunk", "docusign"]].concat()),
         (
-            "position.rs",
-            [&base[..], &["splunk", "docusign", "settings"]].concat(),
-        ),
-        (
-            "diagnosis.rs",
-            [&base[..], &["splunk", "docusign", "settings", "position"]].concat(),
-        ),
-        (
-            "lookups.rs",
-            [&base[..], &["splunk", "docusign", "settings", "troubles"]].concat(),
-        ),
-        (
-            "monitor.rs",
+            "lookups",
             [
                 &base[..],
-                &[
-                    "splunk",
-                    "docusign",
-                    "settings",
-                    "position",
-                    "diagnosis",
-                    "troubles",
-                ],
+                &["splunk", "docusign", "params", "troubles", "monitor"],
+            ]
+            .concat(),
+        ),
+        (
+            "monitor",
+            [
+                &base[..],
+                &["splunk", "docusign", "params", "troubles", "monitor"],
             ]
             .concat(),
         ),

@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::ds_monitor;
@@ -5,6 +6,7 @@ use support::docusign::{
     Docusign, ENCRYPTED_KEY, ENCRYPTED_KEY_PKCS1, INTEGRATION_KEY, OTHER_PRIVATE_KEY, PRIVATE_KEY,
     PUBLIC_KEY,
 };
+use support::hec::Hec;
 use support::input::Input;
 use support::splunkd::Splunkd;
 
@@ -145,6 +147,28 @@ fn an_edit_with_the_mask_is_tested_with_the_stored_key() {
         splunkd.set_secret(&realm, &user, None);
     }
     assert!(refusal(&copy).contains("paste the key again for the input prod"));
+}
+
+#[test]
+fn a_stored_secret_that_cannot_be_used_is_refused_and_the_mask_is_not_tested_in_its_place() {
+    let docusign = Docusign::new();
+    let (splunkd, input) = splunkd_after_a_run(&docusign);
+    let hec = Hec::new();
+    let [(realm, user, secrets)] = &splunkd.secrets()[..] else {
+        panic!("one entry for the input");
+    };
+    let mut secrets: BTreeMap<String, String> = serde_json::from_str(secrets).unwrap();
+    secrets.insert("hec_token".to_owned(), "two words".to_owned());
+    let secrets = serde_json::to_string(&secrets).unwrap();
+    splunkd.set_secret(realm, user, Some(&secrets));
+    let input = input
+        .param("hec_url", hec.url())
+        .param("hec_token", "******");
+    let before = docusign.requests().len();
+    let message = refusal(&input);
+    assert!(message.contains("hec_token"), "{message}");
+    assert!(hec.requests().is_empty());
+    assert_eq!(docusign.requests().len(), before);
 }
 
 #[test]

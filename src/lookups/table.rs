@@ -3,7 +3,7 @@
 //!
 //! The master lies in the checkpoint directory and the app's file is its copy, because an app upgrade unpacks the
 //! shipped, empty file over the app's. Rows wait in a spool until the refresh is complete, so that one that fails
-//! changes nothing; the lock is held from reading the old table to the renames. Memory holds a key and a time a row,
+//! changes nothing; the lock is held from reading the old table to the renames. Memory holds a key and a time per row,
 //! never the rows. Format: RFC 4180, UTF-8, header first.
 
 use std::collections::{HashMap, HashSet};
@@ -83,7 +83,7 @@ impl Table {
 pub type Key = u128;
 
 /// The rows that a refresh has found so far.
-pub struct Refresh {
+pub struct Update {
     table: &'static Table,
     input: String,
     now: String,
@@ -96,7 +96,7 @@ pub struct Refresh {
 /// Rows that wait for the end of the refresh, in a file without a name.
 type Spool = Writer<BufWriter<File>>;
 
-impl Refresh {
+impl Update {
     /// A refresh of `table` by `input` at the time `now`, an ISO 8601 date-time; it spools in `folder`.
     ///
     /// # Errors
@@ -182,7 +182,7 @@ impl Refresh {
         let mut merged = writer(Replacement::of(&master)?);
         merged.write_record(table.header())?;
         for (spool, is_first) in [(first, true), (rest, false)] {
-            each_row(rewound(spool)?, |row| {
+            each_row(rewind(spool)?, |row| {
                 let since = first_seen.get(&table.key(&*row));
                 let since = since.filter(|since| !since.is_empty());
                 row.push_field(input.as_bytes());
@@ -251,7 +251,7 @@ fn lock(master: &Path, clock: &dyn Clock) -> Result<Lock> {
     }
 }
 
-fn rewound(spool: Spool) -> Result<File> {
+fn rewind(spool: Spool) -> Result<File> {
     let buffered = spool
         .into_inner()
         .map_err(|error| error.into_error())
@@ -324,7 +324,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{Refresh, Table};
+    use super::{Table, Update};
     use crate::clock::SystemClock;
 
     static TABLE: Table = Table {
@@ -335,7 +335,7 @@ mod tests {
     };
 
     fn refresh(folder: &Path, input: &str, now: &str, rows: &[[&str; 3]]) -> String {
-        let mut refresh = Refresh::new(&TABLE, folder, input, now).unwrap();
+        let mut refresh = Update::new(&TABLE, folder, input, now).unwrap();
         for row in rows {
             refresh.add(row).unwrap();
         }
@@ -392,7 +392,7 @@ mod tests {
         let master = folder.path().join("t.csv");
         for damage in ["", "x,y\r\n1,2\r\n", "id,status,name\r\n1,2\r\n"] {
             fs::write(&master, damage).unwrap();
-            let refresh = Refresh::new(&TABLE, folder.path(), "one", "T1").unwrap();
+            let refresh = Update::new(&TABLE, folder.path(), "one", "T1").unwrap();
             let error = refresh
                 .merge(folder.path(), &SystemClock::new(), |_| true)
                 .err()

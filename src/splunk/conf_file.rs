@@ -1,8 +1,8 @@
 //! An input without splunkd: its stanza from a plain `inputs.conf`, for cron, a systemd timer or a container.
 //!
-//! `[default]` and the stanza of the kind hold where the input's own stanza says nothing, as in Splunk. Secrets come
-//! from the file or from the environment, `DS_MONITOR_PRIVATE_KEY` for `private_key`, never from the command line,
-//! which every user of the machine can read. Format: Splunk's manual "Admin", "How to edit a configuration file".
+//! `[default]` and the stanza of the kind apply where the input's own stanza says nothing, as in Splunk. Secrets come
+//! from the file or from the environment ([`variable`]), never from the command line, which every user of the machine
+//! can read. Format: Splunk's manual "Admin", "How to edit a configuration file".
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,14 +11,14 @@ use anyhow::{Context, Result, bail};
 
 use super::input_definition::{InputDefinition, MASK, Stanza};
 use super::log::{Fields, Log};
-use super::scheme::Scheme;
+use super::rest::Rest;
+use super::scheme::{Argument, Scheme};
 use crate::durable;
-use crate::secret::Secret;
 
 /// More than any hand-written configuration has.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What an input without splunkd is told on the command line.
+/// The command line of an input that runs without splunkd.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
     conf: PathBuf,
@@ -27,7 +27,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// How they are written, for the help.
+    /// The options as the help shows them.
     pub const USAGE: &str = "--conf FILE --input NAME --checkpoint-dir DIR";
 
     /// Takes the three options out of `arguments`; `None` if there is none of them.
@@ -41,7 +41,7 @@ impl Options {
             };
             arguments.remove(at);
             if at == arguments.len() || arguments.iter().skip(at).any(|next| next == name) {
-                bail!("{name} wants one value");
+                bail!("{name} requires exactly one value");
             }
             Ok(Some(arguments.remove(at)).filter(|value| !value.is_empty()))
         };
@@ -59,7 +59,7 @@ impl Options {
         }
         let Ok([conf, input, checkpoint_dir]) = <[String; 3]>::try_from(values) else {
             bail!(
-                "{} is missing: an input without splunkd wants {}",
+                "{} is missing: without splunkd an input needs {}",
                 missing.unwrap_or_default(),
                 Self::USAGE
             );
@@ -90,7 +90,7 @@ impl Options {
         let is_clear = |value: &String| !value.is_empty() && value != MASK;
         let in_file = scheme
             .secrets()
-            .any(|param| params.get(param).is_some_and(is_clear));
+            .any(|secret| params.get(secret.name).is_some_and(is_clear));
         if in_file && can_be_read_by_others(path) {
             let fields = Fields::new()
                 .with("input", scheme.input(name))
@@ -103,44 +103,27 @@ impl Options {
                 ),
             );
         }
-        for param in scheme.secrets() {
-            if let Some(secret) = from_environment(scheme, param)? {
-                params.insert(param.to_owned(), secret);
+        for secret in scheme.secrets() {
+            if let Some(value) = from_environment(scheme, secret)? {
+                params.insert(secret.name.to_owned(), value);
             }
         }
         Ok(InputDefinition {
-            server_host: String::new(),
-            server_uri: String::new(),
-            session_key: Secret::new(String::new()),
+            splunkd: Rest::none(),
             checkpoint_dir: self.checkpoint_dir,
             stanza: Stanza::new(name.to_owned(), None, params),
-            standalone: true,
         })
     }
 }
 
-/// Checks that no secret is masked: here is no splunkd that would know it.
-///
-/// # Errors
-/// One is; the error says where it is expected.
-pub fn require_secrets(scheme: &Scheme, stanza: &Stanza) -> Result<()> {
-    match stanza.masked(scheme).first() {
-        Some(param) => bail!(
-            "the parameter {param} is masked, and there is no splunkd here that would know it: put the secret in the place of the mask, or into the environment variable {}",
-            variable(scheme, param)
-        ),
-        None => Ok(()),
-    }
-}
-
-/// The environment variable that holds a secret parameter.
+/// The environment variable that may hold a secret argument.
 #[must_use]
-pub fn variable(scheme: &Scheme, param: &str) -> String {
-    format!("{}_{param}", scheme.kind).to_ascii_uppercase()
+pub fn variable(scheme: &Scheme, secret: &Argument) -> String {
+    format!("{}_{}", scheme.kind, secret.name).to_ascii_uppercase()
 }
 
-fn from_environment(scheme: &Scheme, param: &str) -> Result<Option<String>> {
-    let name = variable(scheme, param);
+fn from_environment(scheme: &Scheme, secret: &Argument) -> Result<Option<String>> {
+    let name = variable(scheme, secret);
     match std::env::var(&name) {
         Ok(value) => Ok(Some(value).filter(|value| !value.trim().is_empty())),
         Err(std::env::VarError::NotPresent) => Ok(None),
@@ -276,8 +259,11 @@ mod tests {
                 &["--input", "prod", "--checkpoint-dir", "/c"],
                 "--conf is missing",
             ),
-            (&["--conf"], "--conf wants one value"),
-            (&["--conf", "/f", "--conf", "/g"], "--conf wants one value"),
+            (&["--conf"], "--conf requires exactly one value"),
+            (
+                &["--conf", "/f", "--conf", "/g"],
+                "--conf requires exactly one value",
+            ),
             (
                 &["--conf", "", "--input", "prod", "--checkpoint-dir", "/c"],
                 "--conf is missing",

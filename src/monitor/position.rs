@@ -1,7 +1,7 @@
 //! Where an input stands in Docusign's stream, and where its next run begins.
 //!
 //! A position belongs to one stream: it is never used for another, and never taken for absent because it cannot be
-//! read. What is kept is described by [`Position`]; how it is kept, by [`crate::splunk::checkpoint`].
+//! read. [`Position`] is what is kept, and [`crate::splunk::checkpoint`] keeps it.
 
 use std::fmt;
 
@@ -9,8 +9,9 @@ use anyhow::{Result, anyhow};
 use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
+use super::settings::Settings;
 use crate::clock::Clock;
-use crate::settings::{Settings, iso};
+use crate::params::iso;
 use crate::splunk::checkpoint::{CheckpointStore, Loaded, Saved};
 use crate::splunk::log::{Fields, Log};
 

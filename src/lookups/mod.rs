@@ -1,0 +1,98 @@
+//! The `ds_lookups` input: Docusign's users, accounts and organizations become the rows that name the GUIDs in events.
+//!
+//! Settings and key are those of a `ds_monitor` input, read from splunkd: nothing is typed twice, and that input's
+//! secrets never move. A part of the directory that the user may not read leaves its lookup as it is, with a warning
+//! that says what opens it; any other failure leaves everything as it is.
+
+mod refresh;
+mod rows;
+mod settings;
+pub mod table;
+
+use std::sync::Arc;
+
+use anyhow::Result;
+
+use crate::docusign::client::Client;
+use crate::docusign::directory_api::{DirectoryApi, Part};
+use crate::monitor::configure::Configured;
+use crate::monitor::settings::DS_MONITOR;
+use crate::params::iso;
+use crate::splunk::input_definition::InputDefinition;
+use crate::splunk::log::Failure;
+use crate::splunk::scheme::Scheme;
+use crate::splunk::{ModularInput, Session};
+use crate::troubles;
+use refresh::Refresh;
+use rows::{CsvRows, EventRows, Rows};
+use settings::{LookupSettings, Output};
+
+pub use rows::{ACCOUNTS, USERS};
+pub use settings::DS_LOOKUPS;
+
+/// The modular input `ds_lookups`.
+pub struct DsLookups;
+
+impl ModularInput for DsLookups {
+    fn scheme(&self) -> &'static Scheme {
+        &DS_LOOKUPS
+    }
+
+    fn validate(&self, definition: InputDefinition, session: &Session) -> Result<()> {
+        let InputDefinition {
+            splunkd, stanza, ..
+        } = definition;
+        let settings = LookupSettings::of(&stanza, &splunkd)?;
+        settings.monitor(&splunkd, session.clock.now()).map(|_| ())
+    }
+
+    fn run(&self, definition: InputDefinition, session: &Session) -> Result<()> {
+        let InputDefinition {
+            splunkd,
+            checkpoint_dir,
+            stanza,
+        } = definition;
+        let failure = |error: anyhow::Error| Failure::of("configure", &error);
+        let now = session.clock.now();
+        let log = session.log.for_input(&DS_LOOKUPS.input(&stanza.name));
+        let settings = LookupSettings::of(&stanza, &splunkd).map_err(failure)?;
+        let Configured {
+            settings: monitor,
+            key,
+            ..
+        } = settings.monitor(&splunkd, now).map_err(failure)?;
+
+        let client = Client::new(
+            monitor.network,
+            Arc::clone(&session.clock),
+            troubles::log_retries(log.clone()),
+        )
+        .map_err(failure)?;
+        let mut identity = monitor.identity;
+        if let Some(user_id) = &settings.user_id {
+            identity.user_id.clone_from(user_id);
+        }
+        let parts: &[Part] = match settings.users {
+            true => &Part::ALL,
+            false => &[Part::Accounts, Part::Organizations],
+        };
+        let directory = DirectoryApi::new(client, &identity, key, monitor.admin_url, parts);
+
+        let monitor_input = DS_MONITOR.input(&settings.monitor_input);
+        let rows: Box<dyn Rows> = match settings.output {
+            Output::Csv => Box::new(CsvRows::new(
+                checkpoint_dir,
+                &monitor_input,
+                &iso(now),
+                &session.clock,
+            )?),
+            Output::Index => Box::new(EventRows::new(
+                session.event_writer()?,
+                monitor_input,
+                &stanza.name,
+                now,
+            )),
+        };
+        Refresh::new(directory, rows, log).run(&settings)
+    }
+}

@@ -1,0 +1,230 @@
+//! Where the rows of a refresh go: into the app's lookup files, or out as events.
+
+use std::collections::HashSet;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context, Result};
+use chrono::{DateTime, Utc};
+use serde_json::{Map, Value};
+
+use super::settings::OUTPUT;
+use super::table::{Key, Table, Update};
+use crate::clock::{Clock, Timestamp};
+use crate::monitor::settings::APP;
+use crate::params::iso;
+use crate::splunk;
+use crate::splunk::event::{Event, EventSink, EventWriter};
+
+/// Names and more by `userId`.
+pub static USERS: Table = Table {
+    name: "ds_users",
+    columns: &[
+        "userId",
+        "accountId",
+        "user_name",
+        "user_email",
+        "first_name",
+        "last_name",
+        "user_status",
+        "user_type",
+        "is_admin",
+        "permission_profile",
+        "job_title",
+        "company",
+        "user_created",
+        "last_login",
+    ],
+    key_columns: 2,
+    first: Some(("user_status", "Active")),
+};
+
+/// Names and more by `accountId`.
+pub static ACCOUNTS: Table = Table {
+    name: "ds_accounts",
+    columns: &[
+        "accountId",
+        "account_name",
+        "external_account_id",
+        "site_id",
+        "organizationId",
+        "organization_name",
+        "base_uri",
+        "is_default",
+    ],
+    key_columns: 1,
+    first: None,
+};
+
+/// Where rows go.
+pub(super) trait Rows {
+    /// A user's row, the values of [`USERS`]' columns; true if it is new in this refresh.
+    fn user(&mut self, values: &[&str]) -> Result<bool>;
+    /// An account's row, the values of [`ACCOUNTS`]' columns.
+    fn account(&mut self, values: &[&str]) -> Result<()>;
+    /// The end of a refresh in which all that is `complete` was read.
+    fn finish(self: Box<Self>, complete: &Complete) -> Result<()>;
+}
+
+/// What a refresh has read to the end.
+pub(super) struct Complete {
+    pub(super) users: bool,
+    pub(super) accounts: bool,
+    /// Accounts whose users were read to the end, in lower case.
+    pub(super) read_accounts: HashSet<String>,
+    /// Whether all accounts there are were looked at, so that one that is not among them is gone.
+    pub(super) all_accounts: bool,
+}
+
+/// Rows for the app's lookup files.
+pub(super) struct CsvRows {
+    users: Update,
+    accounts: Update,
+    master_folder: PathBuf,
+    app_folder: PathBuf,
+    clock: Arc<dyn Clock>,
+}
+
+impl CsvRows {
+    /// Rows of `monitor_input` that are seen at the time `now`; the masters lie in `master_folder`.
+    ///
+    /// # Errors
+    /// The app's folder is unknown, or the master folder cannot be written to.
+    pub(super) fn new(
+        master_folder: PathBuf,
+        monitor_input: &str,
+        now: &str,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Self> {
+        let home = splunk::home().with_context(|| {
+            format!(
+                "SPLUNK_HOME is not set, so the app's lookups folder is unknown: {} must be index",
+                OUTPUT.name
+            )
+        })?;
+        let app_folder = home.join("etc/apps").join(APP).join("lookups");
+        let update = |table| Update::new(table, &master_folder, monitor_input, now);
+        Ok(Self {
+            users: update(&USERS)?,
+            accounts: update(&ACCOUNTS)?,
+            master_folder,
+            app_folder,
+            clock: Arc::clone(clock),
+        })
+    }
+}
+
+impl Rows for CsvRows {
+    fn user(&mut self, values: &[&str]) -> Result<bool> {
+        self.users.add(values)
+    }
+
+    fn account(&mut self, values: &[&str]) -> Result<()> {
+        self.accounts.add(values).map(|_| ())
+    }
+
+    fn finish(self: Box<Self>, complete: &Complete) -> Result<()> {
+        let (folder, clock) = (&self.master_folder, &*self.clock);
+        let mut tables = Vec::new();
+        if complete.users {
+            tables.push(self.users.merge(folder, clock, |value| {
+                let account = value("accountId").to_ascii_lowercase();
+                complete.all_accounts || complete.read_accounts.contains(&account)
+            })?);
+        }
+        if complete.accounts {
+            tables.push(self.accounts.merge(folder, clock, |_| true)?);
+        }
+        // Only when all of them are written does the first take its place.
+        for table in tables {
+            table.put_in_place(&self.app_folder)?;
+        }
+        Ok(())
+    }
+}
+
+/// Rows as events, each with the refresh it belongs to, and at the end one that counts them.
+pub(super) struct EventRows {
+    events: EventWriter,
+    seen: HashSet<Key>,
+    n_users: usize,
+    n_accounts: usize,
+    refresh_id: String,
+    monitor_input: String,
+    time: String,
+}
+
+impl EventRows {
+    /// Rows of `monitor_input` that the input `name` sends at the time `now`.
+    pub(super) fn new(
+        events: EventWriter,
+        monitor_input: String,
+        name: &str,
+        now: DateTime<Utc>,
+    ) -> Self {
+        Self {
+            events,
+            seen: HashSet::new(),
+            n_users: 0,
+            n_accounts: 0,
+            // The time tells refreshes apart, and the name those of the same moment.
+            refresh_id: format!("{}-{name}", now.timestamp_millis()),
+            monitor_input,
+            time: iso(now),
+        }
+    }
+
+    fn write(&mut self, sourcetype: &'static str, mut row: Map<String, Value>) -> Result<()> {
+        row.insert(
+            "monitor_input".to_owned(),
+            self.monitor_input.clone().into(),
+        );
+        row.insert("last_seen".to_owned(), self.time.clone().into());
+        row.insert("refresh_id".to_owned(), self.refresh_id.clone().into());
+        let data = serde_json::to_string(&row)?;
+        let event = Event {
+            time: Timestamp::parse(&self.time),
+            sourcetype: Some(sourcetype),
+            data: &data,
+        };
+        Ok(self.events.write(&event)?)
+    }
+}
+
+fn object(table: &Table, values: &[&str]) -> Map<String, Value> {
+    let values = values.iter().map(|value| Value::from(*value));
+    let columns = table.columns.iter().map(|column| (*column).to_owned());
+    columns.zip(values).collect()
+}
+
+impl Rows for EventRows {
+    fn user(&mut self, values: &[&str]) -> Result<bool> {
+        // A user who moves to another page while pages are read comes twice.
+        if !self
+            .seen
+            .insert(USERS.key(values.iter().map(|value| value.as_bytes())))
+        {
+            return Ok(false);
+        }
+        self.write("ds_monitor:user", object(&USERS, values))?;
+        self.n_users += 1;
+        Ok(true)
+    }
+
+    fn account(&mut self, values: &[&str]) -> Result<()> {
+        self.n_accounts += 1;
+        self.write("ds_monitor:account", object(&ACCOUNTS, values))
+    }
+
+    fn finish(mut self: Box<Self>, complete: &Complete) -> Result<()> {
+        let mut counts = Map::new();
+        if complete.users {
+            counts.insert("n_users".to_owned(), self.n_users.into());
+        }
+        if complete.accounts {
+            counts.insert("n_accounts".to_owned(), self.n_accounts.into());
+        }
+        self.write("ds_monitor:refresh", counts)?;
+        Ok(self.events.finish()?)
+    }
+}

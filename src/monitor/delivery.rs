@@ -1,0 +1,322 @@
+//! The path from pages to the checkpoint, and the promise that nothing on it is lost.
+//!
+//! [`drain`] is that path. A cursor is saved only when every byte of its page has been taken: read from the pipe, or
+//! confirmed by an event collector. A run that was cut off from splunkd starts again before the last page that held
+//! records, because what splunkd had read but not indexed can be lost too. At any moment at most one page, or one pipe
+//! or batch full of small pages, is sent and not saved, so that a cut-off costs at most two pages of duplicates.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::pages::{Fetched, Pages};
+use super::position::{Position, State};
+use crate::clock::Clock;
+use crate::docusign::client::ApiError;
+use crate::docusign::monitor_api::{End, Page, Record};
+use crate::splunk::checkpoint::CheckpointStore;
+use crate::splunk::event::{Event, EventSink, Undelivered};
+use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::troubles;
+
+/// First pause between two looks at what the reader has taken.
+const FIRST_TAKEN_TICK: Duration = Duration::from_micros(50);
+
+/// Longest pause between two such looks.
+const LONGEST_TAKEN_TICK: Duration = Duration::from_millis(10);
+
+/// The path. Every step that can end a run leaves the checkpoint at a page whose records have been read.
+pub(super) fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
+    let end = loop {
+        let page = match pages.next(|| delivery.settle())? {
+            Fetched::Page(page) => page,
+            Fetched::End(end) => break end,
+            Fetched::Failed(error) => {
+                // What has been sent is whole; only Docusign failed, so the delivery ends in good order.
+                delivery.close()?;
+                return Err(Stop::Docusign(error));
+            }
+        };
+        delivery.make_room(&page)?;
+        if !page.is_empty() {
+            delivery.mark_open()?;
+        }
+        for record in page.records() {
+            delivery.send(&event(record))?;
+        }
+        delivery.finish_page(&page)?;
+        pages.give_back(page);
+        delivery.settle()?;
+    };
+    delivery.close()?;
+    Ok(end)
+}
+
+/// A record of Docusign's as an event of Splunk's.
+fn event(record: Record<'_>) -> Event<'_> {
+    Event {
+        time: record.timestamp(),
+        sourcetype: None,
+        data: record.json,
+    }
+}
+
+/// Why a run ends before it is caught up.
+pub(super) enum Stop {
+    /// Docusign refuses a page.
+    Docusign(ApiError),
+    /// The reader or the event collector does not take the events.
+    Undelivered(Undelivered),
+    /// The checkpoint cannot be saved, or a thread ended.
+    Other(anyhow::Error),
+}
+
+impl From<Undelivered> for Stop {
+    fn from(undelivered: Undelivered) -> Self {
+        Self::Undelivered(undelivered)
+    }
+}
+
+impl Stop {
+    fn into_failure(self) -> anyhow::Error {
+        match self {
+            Self::Docusign(error) => troubles::failure(error).into(),
+            Self::Undelivered(Undelivered::Refused(failure)) => failure.into(),
+            Self::Undelivered(undelivered) => Failure {
+                level: Level::Warn,
+                fields: Fields::new().with("action", "stop"),
+                sentence: format!(
+                    "{undelivered}. What was taken is saved; the next run continues from there"
+                ),
+            }
+            .into(),
+            Self::Other(error) => Failure::of("deliver", &error).into(),
+        }
+    }
+}
+
+/// The way from events to checkpoints: which pages are under way, and which have arrived.
+pub(super) struct Delivery {
+    events: Box<dyn EventSink>,
+    store: CheckpointStore,
+    position: Position,
+    under_way: VecDeque<PageUnderWay>,
+    /// The sink's position up to which everything is saved.
+    saved_end: u64,
+    /// Events without a time on the page that is being sent.
+    untimed: usize,
+    /// Refused events that a page's log line has counted.
+    refused_logged: u64,
+    summary: Summary,
+    clock: Arc<dyn Clock>,
+    log: Log,
+}
+
+/// A page whose events have been sent, but are not known to have been taken.
+struct PageUnderWay {
+    /// The sink's position after the page's last byte.
+    end: u64,
+    /// What is saved once the page is taken; nothing if Docusign named no cursor.
+    cursor: Option<String>,
+    /// The cursor that was sent for the page, if it held records.
+    cursor_before_records: Option<String>,
+    /// What is logged once it is saved; nothing for a page without records and without a new cursor.
+    line: Option<Fields>,
+}
+
+/// The figures for a run's last line.
+#[derive(Default)]
+pub(super) struct Summary {
+    pub(super) events: usize,
+    pub(super) pages: usize,
+    /// Events that an event collector refused.
+    pub(super) refused: u64,
+    /// Time of the newest record, in seconds since the epoch.
+    pub(super) newest: Option<i64>,
+}
+
+impl Delivery {
+    /// Delivers to `events`, from `position` on.
+    pub(super) fn new(
+        events: Box<dyn EventSink>,
+        store: CheckpointStore,
+        position: Position,
+        clock: Arc<dyn Clock>,
+        log: Log,
+    ) -> Self {
+        Self {
+            events,
+            store,
+            position,
+            under_way: VecDeque::new(),
+            saved_end: 0,
+            untimed: 0,
+            refused_logged: 0,
+            summary: Summary::default(),
+            clock,
+            log,
+        }
+    }
+
+    /// Ends the stream of events, and returns the figures and the position of the run. Every event has been taken and
+    /// saved by then.
+    pub(super) fn finish(mut self) -> (Summary, Position) {
+        self.summary.refused = self.events.refused();
+        // The closing tag is a courtesy.
+        let _ = self.events.finish();
+        (self.summary, self.position)
+    }
+
+    /// Waits until `page` may be sent: until nothing is under way, or everything that is and the page together are what
+    /// the sink calls a small amount. Without this bound a cut-off could cost more than two pages of duplicates.
+    fn make_room(&mut self, page: &Page) -> Result<(), Stop> {
+        let (events, bytes) = (page.len(), page.bytes());
+        self.settle_until(|delivery| {
+            let unsaved = delivery.events.position() - delivery.saved_end;
+            delivery.under_way.is_empty() || delivery.events.has_room(unsaved, events, bytes)
+        })
+    }
+
+    /// Marks the checkpoint open, durably, before the first byte of the run's first page goes out. Where nothing that
+    /// was taken can be lost, there is no need: a run that is cut off then leaves nothing to repeat.
+    fn mark_open(&mut self) -> Result<(), Stop> {
+        match self.position.state {
+            State::Closed if !self.events.takes_for_good() => self.save(State::Open),
+            State::Open | State::Closed => Ok(()),
+        }
+    }
+
+    fn send(&mut self, event: &Event<'_>) -> Result<(), Stop> {
+        match event.time {
+            Some(time) => self.summary.newest = self.summary.newest.max(Some(time.seconds())),
+            None => self.untimed += 1,
+        }
+        Ok(self.events.write(event)?)
+    }
+
+    /// Sends the rest of a page and takes note of it.
+    fn finish_page(&mut self, page: &Page) -> Result<(), Stop> {
+        self.events.flush()?;
+        let untimed = std::mem::take(&mut self.untimed);
+        if untimed > 0 {
+            let fields = Fields::new()
+                .with("action", "deliver_without_time")
+                .with("n_events", untimed)
+                .with("cursor_from", &page.cursor);
+            self.log.warn(
+                &fields,
+                "Records without a usable timestamp were delivered; Splunk uses their time of arrival.",
+            );
+        }
+        self.summary.events += page.len();
+        self.summary.pages += 1;
+        let moves = page.end_cursor.as_ref() != Some(&page.cursor);
+        self.under_way.push_back(PageUnderWay {
+            end: self.events.position(),
+            line: (moves || !page.is_empty()).then(|| page_line(page)),
+            cursor_before_records: (!page.is_empty()).then(|| page.cursor.clone()),
+            cursor: page.end_cursor.clone(),
+        });
+        Ok(())
+    }
+
+    /// Saves the position of what has been taken by now.
+    ///
+    /// # Errors
+    /// The reader is gone or the run is to stop, after saving; or the checkpoint cannot be saved.
+    fn settle(&mut self) -> Result<(), Stop> {
+        let alive = self.events.check();
+        self.save_taken()?;
+        Ok(alive?)
+    }
+
+    fn settle_until(&mut self, done: impl Fn(&Self) -> bool) -> Result<(), Stop> {
+        let mut pause = FIRST_TAKEN_TICK;
+        loop {
+            self.settle()?;
+            if done(self) {
+                return Ok(());
+            }
+            self.clock.sleep(pause);
+            pause = LONGEST_TAKEN_TICK.min(pause * 2);
+        }
+    }
+
+    fn save_taken(&mut self) -> Result<(), Stop> {
+        let taken = self.events.taken();
+        let mut lines = Vec::new();
+        let mut moved = false;
+        while let Some(page) = self.under_way.pop_front_if(|page| page.end <= taken) {
+            self.saved_end = page.end;
+            if let Some(cursor) = page.cursor {
+                moved |= self.position.cursor != cursor || page.cursor_before_records.is_some();
+                self.position.cursor = cursor;
+            }
+            if let Some(cursor) = page.cursor_before_records {
+                self.position.cursor_before_last_records = cursor;
+            }
+            lines.extend(page.line);
+        }
+        if moved {
+            let state = match self.events.takes_for_good() {
+                true => State::Closed,
+                false => self.position.state,
+            };
+            self.save(state)?;
+        }
+        for mut line in lines {
+            let refused = self.events.refused();
+            if refused > self.refused_logged {
+                line = line.with("n_refused", refused - self.refused_logged);
+                self.refused_logged = refused;
+            }
+            self.log.info(&line, self.events.receipt());
+        }
+        Ok(())
+    }
+
+    /// Waits until everything has been taken, and marks the checkpoint closed.
+    fn close(&mut self) -> Result<(), Stop> {
+        self.settle_until(|delivery| delivery.under_way.is_empty())?;
+        match self.position.state {
+            State::Open => self.save(State::Closed),
+            State::Closed => Ok(()),
+        }
+    }
+
+    fn save(&mut self, state: State) -> Result<(), Stop> {
+        self.position.state = state;
+        self.store
+            .save(&self.position, self.clock.now())
+            .map_err(Stop::Other)
+    }
+
+    /// Ends a run that cannot continue. What has been taken by now is saved; the checkpoint stays open.
+    pub(super) fn give_up(&mut self, stop: Stop) -> anyhow::Error {
+        match (&stop, self.save_taken()) {
+            (Stop::Undelivered(_), Err(worse)) => worse.into_failure(),
+            _ => stop.into_failure(),
+        }
+    }
+}
+
+/// The line by which an auditor can prove that no page is missing: `cursor_to` is the next line's `cursor_from`.
+fn page_line(page: &Page) -> Fields {
+    Fields::new()
+        .with("action", "page_ingested")
+        .with("cursor_from", &page.cursor)
+        .with_some("cursor_to", page.end_cursor.as_ref())
+        .with("n_events", page.len())
+        .with_some(
+            "first_event_id",
+            page.records().next().and_then(|record| record.event_id()),
+        )
+        .with_some(
+            "last_event_id",
+            page.records()
+                .next_back()
+                .and_then(|record| record.event_id()),
+        )
+        .with("bytes", page.bytes())
+        .with("request_ms", page.request_time.as_millis())
+}

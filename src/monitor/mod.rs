@@ -1,0 +1,233 @@
+//! The `ds_monitor` input: Docusign's records become Splunk's events, a cursor becomes a checkpoint.
+//!
+//! A run reads like this: [`configure`] opens the stanza, [`position`] says where to start, [`delivery`] is the path
+//! from pages to the checkpoint. [`validation`] is the test on saving, [`commands`] are for a person.
+
+mod commands;
+pub mod configure;
+mod delivery;
+mod pages;
+pub mod position;
+pub mod settings;
+pub mod start_from;
+mod validation;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+
+use crate::docusign::client::Client;
+use crate::docusign::jwt_grant::JwtGrant;
+use crate::docusign::monitor_api::{End, MonitorApi, Record, Stream};
+use crate::splunk::checkpoint::CheckpointStore;
+use crate::splunk::event::EventSink;
+use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
+use crate::splunk::input_definition::InputDefinition;
+use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::rest::{Rest, RestError};
+use crate::splunk::scheme::Scheme;
+use crate::splunk::{Command, ModularInput, Session};
+use crate::troubles;
+use configure::{Configured, KeySource, Pasted, configure};
+use delivery::{Delivery, Summary, drain};
+use pages::Pages;
+use position::resume;
+use settings::{DS_MONITOR, HEC_URL, PRIVATE_KEY_PATH};
+
+/// The modular input `ds_monitor`.
+pub struct DsMonitor;
+
+impl ModularInput for DsMonitor {
+    fn scheme(&self) -> &'static Scheme {
+        &DS_MONITOR
+    }
+
+    fn validate(&self, definition: InputDefinition, session: &Session) -> Result<()> {
+        validation::validate(definition, session)
+    }
+
+    fn runs_alone(&self) -> bool {
+        true
+    }
+
+    fn commands(&self) -> &'static [Command] {
+        commands::COMMANDS
+    }
+
+    fn command(
+        &self,
+        name: &str,
+        arguments: &[String],
+        definition: InputDefinition,
+        session: &Session,
+    ) -> Result<bool> {
+        commands::command(name, arguments, definition, session)
+    }
+
+    fn run(&self, definition: InputDefinition, session: &Session) -> Result<()> {
+        let InputDefinition {
+            splunkd,
+            checkpoint_dir,
+            stanza,
+        } = definition;
+        let input = DS_MONITOR.input(&stanza.name);
+        let log = session.log.for_input(&input);
+        let configured = configure(stanza, &splunkd, session.clock.now())
+            .map_err(|reason| Failure::of("configure", &reason.into()))?;
+        let Some(store) = CheckpointStore::try_open(&checkpoint_dir, &input)
+            .map_err(|error| Failure::of("load_checkpoint", &error))?
+        else {
+            let fields = Fields::new().with("action", "skip");
+            log.warn(
+                &fields,
+                "Another process is still collecting for this input; this one exits.",
+            );
+            return Ok(());
+        };
+        secure(&configured, &splunkd, &log);
+        warn_of_cluster(&splunkd, &log);
+        let Configured { settings, key, .. } = configured;
+        let position = resume(&store, &settings, &log, &*session.clock)
+            .map_err(|error| Failure::of("load_checkpoint", &error))?;
+
+        // Up to here a signal ends the process at once, which costs nothing.
+        session.stop_on_signals()?;
+        let started = session.clock.elapsed();
+        let client = Client::new(
+            settings.network,
+            Arc::clone(&session.clock),
+            troubles::log_retries(log.clone()),
+        )
+        .map_err(|error| Failure::of("configure", &error))?;
+        let grant = JwtGrant::new(client.clone(), settings.identity, key);
+        let api = MonitorApi::new(client, grant, settings.stream);
+        let events = sink(settings.hec, session, &log)?;
+        let pages = Pages::fetch(Stream::after(api, position.cursor.clone()))?;
+        let clock = Arc::clone(&session.clock);
+        let mut delivery = Delivery::new(events, store, position, clock, log.clone());
+        let end = drain(&pages, &mut delivery).map_err(|stop| delivery.give_up(stop))?;
+
+        let (summary, position) = delivery.finish();
+        warn_of_end(end, &position.cursor, &log);
+        report(&input, &summary, end, session, started);
+        Ok(())
+    }
+}
+
+/// Where the events go: to the event collector, if the input names one, else to the standard output.
+fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dyn EventSink>> {
+    let Some(hec) = hec else {
+        return Ok(Box::new(session.event_writer()?));
+    };
+    let on_refused = {
+        let log = log.clone();
+        move |refused: &RefusedEvent| {
+            let record = Record {
+                json: &refused.data,
+            };
+            let fields = Fields::new()
+                .with("action", "refuse_event")
+                .with("status", refused.status)
+                .with_some("code", refused.code)
+                .with_some("event_id", record.event_id())
+                .with_some("time", record.timestamp());
+            let sentence = format!(
+                "The event collector refuses this record with {}, so it is left out. An input without {} that starts before it would collect it",
+                refused.answer, HEC_URL.name
+            );
+            log.write(Level::Error, &fields, &sentence);
+        }
+    };
+    let writer = HecWriter::new(
+        hec,
+        Arc::clone(&session.stop),
+        Arc::clone(&session.clock),
+        log.clone(),
+        Arc::new(on_refused),
+    )
+    .map_err(|error| Failure::of("configure", &error))?;
+    Ok(Box::new(writer))
+}
+
+/// Warns of a stream that ended otherwise than by being caught up.
+fn warn_of_end(end: End, cursor: &str, log: &Log) {
+    let fields = |action| Fields::new().with("action", action).with("cursor", cursor);
+    match end {
+        End::CaughtUp => {}
+        End::NoCursor => log.warn(
+            &fields("keep_cursor"),
+            "Docusign answered without records and without a cursor, which counts as the end of the stream; the position stays.",
+        ),
+        End::OnlyEmptyPages => log.warn(
+            &fields("leave_rest"),
+            "Docusign sent only empty pages for a while; the next run continues from here.",
+        ),
+    }
+}
+
+/// The run's last line. A silent feed is one without it, so it is written for a run without events too.
+fn report(input: &str, run: &Summary, end: End, session: &Session, started: Duration) {
+    let now = session.clock.now();
+    let refused = usize::try_from(run.refused).unwrap_or_default();
+    let line = Fields::new()
+        .with("action", "events_ingested")
+        .with("modular_input_name", input)
+        .with("sourcetype_ingested", DS_MONITOR.kind)
+        .with("n_events", run.events.saturating_sub(refused))
+        .with_some("n_refused", (refused > 0).then_some(refused))
+        .with("pages", run.pages)
+        .with("caught_up", end != End::OnlyEmptyPages)
+        .with_some("lag_s", run.newest.map(|newest| now.timestamp() - newest))
+        .with(
+            "duration_ms",
+            session.clock.elapsed().saturating_sub(started).as_millis(),
+        );
+    session.log.info(&line, "The run is complete.");
+}
+
+/// Moves pasted secrets to secure storage. Collecting continues if that fails, because a key in clear text is no
+/// reason to lose records.
+fn secure(configured: &Configured, splunkd: &Rest, log: &Log) {
+    let pasted: &Pasted = &configured.pasted;
+    if pasted.is_empty() {
+        return;
+    }
+    let fields = Fields::new().with("action", "secure_secrets");
+    let error = match pasted.move_to_storage(splunkd) {
+        Ok(()) => {
+            return log.info(
+                &fields,
+                "The pasted secrets are in Splunk's secure storage now, and masked in inputs.conf.",
+            );
+        }
+        Err(error) => error,
+    };
+    if matches!(error.downcast_ref(), Some(RestError::NoSplunkd)) {
+        return;
+    }
+    let remedy = match configured.key_source {
+        KeySource::Pasted => format!(
+            "; a key in a file, named by {}, needs no secure storage",
+            PRIVATE_KEY_PATH.name
+        ),
+        KeySource::Stored | KeySource::File => String::new(),
+    };
+    log.warn(
+        &fields,
+        &format!(
+            "A secret is still in clear text in inputs.conf: {error:#}. The next run tries again{remedy}"
+        ),
+    );
+}
+
+/// On a search head cluster every member would run the input.
+fn warn_of_cluster(splunkd: &Rest, log: &Log) {
+    let instance = splunkd.instance();
+    if instance.is_ok_and(|instance| instance.is_cluster_member()) {
+        log.warn(
+            &Fields::new().with("action", "configure"),
+            "This is a member of a search head cluster, where every member runs the input and every event arrives once per member: move the input to a forwarder.",
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! Pages, fetched one ahead by a thread of its own: while one is being written, the next is on its way.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow};
+
+use super::delivery::Stop;
+use crate::docusign::client::ApiError;
+use crate::docusign::monitor_api::{End, Page, Stream};
+
+/// How long a wait for the next page lasts before the pipe is looked at again.
+const PAGE_TICK: Duration = Duration::from_millis(10);
+
+/// The pages of a stream.
+pub(super) struct Pages {
+    fetched: Receiver<Fetched>,
+    /// Pages that have been sent, whose memory the next ones take over.
+    spent: Sender<Page>,
+}
+
+/// What the fetching thread has.
+pub(super) enum Fetched {
+    Page(Page),
+    End(End),
+    Failed(ApiError),
+}
+
+impl Pages {
+    pub(super) fn fetch(mut stream: Stream) -> Result<Self> {
+        // Without room in the channel, the thread holds one page and fetches no other before that one is taken.
+        let (give, fetched) = sync_channel(0);
+        let (spent, returned) = channel::<Page>();
+        let fetching = std::thread::Builder::new().name("fetch".to_owned());
+        let started = fetching.spawn(move || {
+            loop {
+                if let Ok(page) = returned.try_recv() {
+                    stream.reuse(page.into_buffer());
+                }
+                let (fetched, last) = match stream.next_page() {
+                    Ok(Ok(page)) => (Fetched::Page(page), false),
+                    Ok(Err(end)) => (Fetched::End(end), true),
+                    Err(error) => (Fetched::Failed(error), true),
+                };
+                // Nobody takes it any more when the run has been stopped.
+                if give.send(fetched).is_err() || last {
+                    return;
+                }
+            }
+        });
+        started.context("could not start a thread")?;
+        Ok(Self { fetched, spent })
+    }
+
+    pub(super) fn give_back(&self, page: Page) {
+        // After its last page the thread is gone, and with it the need.
+        let _ = self.spent.send(page);
+    }
+
+    /// The next page; meanwhile `look_after` is called again and again, so that nothing goes unnoticed.
+    pub(super) fn next(
+        &self,
+        mut look_after: impl FnMut() -> Result<(), Stop>,
+    ) -> Result<Fetched, Stop> {
+        loop {
+            match self.fetched.recv_timeout(PAGE_TICK) {
+                Ok(fetched) => return Ok(fetched),
+                Err(RecvTimeoutError::Timeout) => look_after()?,
+                Err(RecvTimeoutError::Disconnected) => {
+                    return Err(Stop::Other(anyhow!("the fetching thread is gone")));
+                }
+            }
+        }
+    }
+}

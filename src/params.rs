@@ -1,0 +1,86 @@
+//! The forms that arguments share: GUIDs, base addresses, files and times.
+//!
+//! Every error names the parameter and the form that is accepted; none repeats the value, which could be a secret in
+//! the wrong field.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, anyhow, bail};
+use chrono::{DateTime, SecondsFormat, Utc};
+
+use crate::docusign::{BaseUrl, is_guid};
+use crate::durable;
+use crate::splunk::input_definition::Stanza;
+use crate::splunk::scheme::Argument;
+
+/// A file that a parameter names holds a key or certificates.
+const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
+
+const GUID_FORM: &str = "a GUID, for example 1b2c3d4e-0000-4abc-8def-0123456789ab";
+
+/// A GUID in lower case.
+///
+/// # Errors
+/// It is absent, or is no GUID.
+pub fn guid(stanza: &Stanza, argument: &Argument) -> Result<String> {
+    optional_guid(stanza, argument)?.with_context(|| {
+        format!(
+            "the parameter {} is missing: enter {GUID_FORM}",
+            argument.name
+        )
+    })
+}
+
+/// A GUID in lower case, if there is one.
+///
+/// # Errors
+/// It is no GUID.
+pub fn optional_guid(stanza: &Stanza, argument: &Argument) -> Result<Option<String>> {
+    match stanza.get(argument) {
+        Some(text) if !is_guid(text) => {
+            bail!("the parameter {} must be {GUID_FORM}", argument.name)
+        }
+        text => Ok(text.map(str::to_ascii_lowercase)),
+    }
+}
+
+/// A base address of Docusign's, or `default` where the parameter is absent.
+///
+/// # Errors
+/// It is not an address that may be called.
+pub fn docusign_url(stanza: &Stanza, argument: &Argument, default: &str) -> Result<BaseUrl> {
+    let text = stanza.get(argument).unwrap_or(default);
+    BaseUrl::parse(text).map_err(|problem| anyhow!("the parameter {} {problem}", argument.name))
+}
+
+/// The text of the file that a parameter names.
+///
+/// # Errors
+/// The path is relative, or the file cannot be read or is not text.
+pub fn file(argument: &Argument, path: &str) -> Result<String> {
+    let (path, param) = (Path::new(path), argument.name);
+    if !path.is_absolute() {
+        bail!(
+            "the parameter {param} must be an absolute path: Splunk does not say in which folder it starts inputs"
+        );
+    }
+    let bytes = durable::read(path, MAX_FILE_BYTES)
+        .with_context(|| {
+            format!("the file named by {param} cannot be used by the user that Splunk runs as")
+        })?
+        .with_context(|| {
+            format!(
+                "the parameter {param} names {}, which does not exist",
+                path.display()
+            )
+        })?;
+    String::from_utf8(bytes)
+        .ok()
+        .with_context(|| format!("the file {}, named by {param}, is not text", path.display()))
+}
+
+/// A time as Docusign takes and writes it, for example `2026-01-31T00:00:00Z`.
+#[must_use]
+pub fn iso(time: DateTime<Utc>) -> String {
+    time.to_rfc3339_opts(SecondsFormat::Secs, true)
+}
