@@ -53,18 +53,18 @@ pub fn docusign_url(stanza: &Stanza, argument: &Argument, default: &str) -> Resu
     BaseUrl::parse(text).map_err(|problem| anyhow!("the parameter {} {problem}", argument.name))
 }
 
-/// The text of the file that a parameter names.
+/// The content of the file that a parameter names.
 ///
 /// # Errors
-/// The path is relative, or the file cannot be read or is not text.
-pub fn file(argument: &Argument, path: &str) -> Result<String> {
+/// The path is relative, or the file cannot be read.
+pub fn file(argument: &Argument, path: &str) -> Result<Vec<u8>> {
     let (path, param) = (Path::new(path), argument.name);
     if !path.is_absolute() {
         bail!(
             "the parameter {param} must be an absolute path: Splunk does not say in which folder it starts inputs"
         );
     }
-    let bytes = durable::read(path, MAX_FILE_BYTES)
+    durable::read(path, MAX_FILE_BYTES)
         .with_context(|| {
             format!("the file named by {param} cannot be used by the user that Splunk runs as")
         })?
@@ -73,10 +73,7 @@ pub fn file(argument: &Argument, path: &str) -> Result<String> {
                 "the parameter {param} names {}, which does not exist",
                 path.display()
             )
-        })?;
-    String::from_utf8(bytes)
-        .ok()
-        .with_context(|| format!("the file {}, named by {param}, is not text", path.display()))
+        })
 }
 
 /// A time as Docusign takes and writes it, for example `2026-01-31T00:00:00Z`.

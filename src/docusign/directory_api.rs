@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::BaseUrl;
 use super::client::{ApiError, Client, Refusal};
-use super::jwt_grant::{CONSENT_REQUIRED, Identity, JwtGrant, PrivateKey};
+use super::jwt_grant::{CONSENT_REQUIRED, Identity, JwtGrant};
+use super::rsa_key::PrivateKey;
 
 /// Rows of eSignature's Users:list a page; Docusign's maximum.
 pub const USERS_A_PAGE: usize = 100;

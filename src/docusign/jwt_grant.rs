@@ -1,21 +1,14 @@
-//! JWT Grant: a signed assertion is exchanged for an access token, on behalf of a user who has consented.
-//!
-//! Also reads the RSA private key in every form that it survives being pasted in. Format: Docusign's
-//! "JWT Grant" pages; keys are PEM, PKCS#1 as Docusign issues them or PKCS#8.
+//! JWT Grant: a signed assertion is exchanged for an access token, on behalf of a user who has consented. Format:
+//! Docusign's "JWT Grant" pages.
 
-use std::fmt;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::alphabet;
-use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
-use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::BaseUrl;
 use super::client::{ApiError, CallError, Client, Refusal};
+use super::rsa_key::PrivateKey;
 use crate::secret::Secret;
 
 /// What a token is asked for.
@@ -209,7 +202,8 @@ impl JwtGrant {
             exp: iat + ASSERTION_SECONDS,
             scope: &self.identity.scope,
         };
-        jsonwebtoken::encode(&Header::new(Algorithm::RS256), &claims, &self.key.0)
+        self.key
+            .sign(&claims)
             .map(Secret::new)
             .map_err(|_| "the assertion could not be signed with the private key".to_owned())
     }
@@ -260,157 +254,10 @@ fn explain(identity: &Identity, refusal: &Refusal) -> String {
     }
 }
 
-/// An RSA private key that can sign. It has no way to be shown.
-#[derive(Clone)]
-pub struct PrivateKey(EncodingKey);
-
-impl fmt::Debug for PrivateKey {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("REDACTED")
-    }
-}
-
-/// Pasted base64 may have lost its padding.
-const LENIENT: GeneralPurpose = GeneralPurpose::new(
-    &alphabet::STANDARD,
-    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-);
-
-impl PrivateKey {
-    /// Reads a key in PEM, also without its line breaks, with `\n` written out, in quotes, without its first and
-    /// last line, or as base64 of the whole PEM. It is tried out, so that a key that cannot sign is found here.
-    ///
-    /// # Errors
-    /// The reason, as the end of a sentence that begins with the name of the parameter. It never quotes the key.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        match Self::read(text)? {
-            Form::Key(key) => Ok(key),
-            Form::Wrapped(pem) => match Self::read(&pem)? {
-                Form::Key(key) => Ok(key),
-                Form::Wrapped(_) => Err(DAMAGED),
-            },
-        }
-    }
-
-    fn read(text: &str) -> Result<Form, &'static str> {
-        let text = text.trim().trim_matches(['"', '\'']);
-        let text = text.replace("\\r", "\n").replace("\\n", "\n");
-        if text.contains("ENCRYPTED") {
-            return Err(
-                "is encrypted with a passphrase. Decrypt it first, for example with: openssl rsa -in key.pem -out plain.pem",
-            );
-        }
-        if text.contains("PUBLIC KEY") || text.contains("BEGIN CERTIFICATE") {
-            return Err(
-                "is a public key or a certificate. Enter the RSA private key, which Docusign shows once, when the key pair is generated",
-            );
-        }
-        if text.contains("EC PRIVATE KEY") || text.contains("OPENSSH PRIVATE KEY") {
-            return Err(
-                "is not an RSA key in PEM form. Docusign's Apps and Keys page generates one",
-            );
-        }
-        let body = match text.split_once("PRIVATE KEY") {
-            Some((_, rest)) => rest.trim_start_matches('-').split('-').next(),
-            None => Some(text.trim_matches('-')),
-        };
-        let body: String = body
-            .unwrap_or_default()
-            .chars()
-            .filter(|c| !c.is_whitespace() && !matches!(c, '\u{FEFF}' | '\u{200B}'))
-            .collect();
-        let der = LENIENT.decode(&body).map_err(|_| DAMAGED)?;
-        if der.starts_with(b"-----BEGIN") {
-            return String::from_utf8(der)
-                .map(Form::Wrapped)
-                .map_err(|_| DAMAGED);
-        }
-        // The first line may be missing or wrong, so what it would say is found by trying.
-        ["RSA PRIVATE KEY", "PRIVATE KEY"]
-            .iter()
-            .find_map(|label| signing_key(label, &der))
-            .map(|key| Form::Key(Self(key)))
-            .ok_or(DAMAGED)
-    }
-}
-
-const DAMAGED: &str = "is damaged or not an RSA private key. Paste the whole text from -----BEGIN RSA PRIVATE KEY----- to -----END RSA PRIVATE KEY-----";
-
-enum Form {
-    Key(PrivateKey),
-    Wrapped(String),
-}
-
-fn signing_key(label: &str, der: &[u8]) -> Option<EncodingKey> {
-    let body = STANDARD.encode(der);
-    let pem = format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n");
-    let key = EncodingKey::from_rsa_pem(pem.as_bytes()).ok()?;
-    jsonwebtoken::crypto::sign(b"trial", &key, Algorithm::RS256).ok()?;
-    Some(key)
-}
-
 #[cfg(test)]
 mod tests {
-    use base64::Engine as _;
-    use base64::engine::general_purpose::STANDARD;
-
-    use super::{CONSENT_REDIRECT, Identity, PrivateKey, SCOPE_IMPERSONATION};
+    use super::{CONSENT_REDIRECT, Identity, SCOPE_IMPERSONATION};
     use crate::docusign::BaseUrl;
-
-    const PKCS1: &str = include_str!("../../tests/fixtures/test_only_rsa_pkcs1.pem");
-    const PKCS8: &str = include_str!("../../tests/fixtures/test_only_rsa_pkcs8.pem");
-
-    #[test]
-    fn a_key_is_read_in_every_form_it_is_pasted_in() {
-        for pem in [PKCS1, PKCS8] {
-            let lines: Vec<_> = pem.lines().collect();
-            let body = lines[1..lines.len() - 1].concat();
-            for form in [
-                pem.to_owned(),
-                pem.replace('\n', "\r\n"),
-                pem.replace('\n', " "),
-                pem.replace('\n', ""),
-                pem.replace('\n', "\\n"),
-                pem.replace('\n', "\\r\\n"),
-                pem.replace('\n', "\u{a0}"),
-                format!("  \"{}\" \n", pem.replace('\n', "\\n")),
-                format!("'{}'", pem.trim()),
-                body.clone(),
-                format!(" {} ", body.trim_end_matches('=')),
-                STANDARD.encode(pem),
-                pem.replace("-----", "").replace("END", "-----END"),
-            ] {
-                assert!(PrivateKey::parse(&form).is_ok(), "{form}");
-            }
-        }
-    }
-
-    #[test]
-    fn what_is_no_key_is_refused_with_its_own_words_and_never_quoted() {
-        for (text, expected) in [
-            (
-                include_str!("../../tests/fixtures/test_only_rsa_encrypted.pem"),
-                "encrypted",
-            ),
-            (
-                include_str!("../../tests/fixtures/test_only_rsa_public.pem"),
-                "public key",
-            ),
-            (
-                "-----BEGIN EC PRIVATE KEY-----\nMHc=\n-----END EC PRIVATE KEY-----",
-                "not an RSA key",
-            ),
-            (&PKCS1[..PKCS1.len() / 2], "damaged"),
-            (&PKCS1.replacen("MII", "MIJ", 1), "damaged"),
-            ("secret", "damaged"),
-            ("", "damaged"),
-            ("ünïcödé-----", "damaged"),
-        ] {
-            let error = PrivateKey::parse(text).unwrap_err();
-            assert!(error.contains(expected), "{error}");
-            assert!(!error.contains("secret"), "{error}");
-        }
-    }
 
     #[test]
     fn the_consent_url_has_all_that_the_page_asks_for() {

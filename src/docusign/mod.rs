@@ -6,6 +6,7 @@ pub mod client;
 pub mod directory_api;
 pub mod jwt_grant;
 pub mod monitor_api;
+pub mod rsa_key;
 
 use std::fmt;
 

@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
 
 use super::settings::{DS_MONITOR, PRIVATE_KEY, PRIVATE_KEY_PATH, Settings};
-use crate::docusign::jwt_grant::PrivateKey;
+use crate::docusign::rsa_key::PrivateKey;
 use crate::params;
 use crate::secret::Secret;
 use crate::splunk::conf_file;
@@ -197,7 +197,7 @@ fn not_stored(stanza: &Stanza, secret: &Argument) -> NotConfigured {
 fn private_key(stanza: &Complete) -> Result<PrivateKey> {
     let (field, path) = (PRIVATE_KEY.name, PRIVATE_KEY_PATH.name);
     match (stanza.get(&PRIVATE_KEY), stanza.get(&PRIVATE_KEY_PATH)) {
-        (None, Some(file)) => PrivateKey::parse(&params::file(&PRIVATE_KEY_PATH, file)?)
+        (None, Some(file)) => PrivateKey::parse_file(&params::file(&PRIVATE_KEY_PATH, file)?)
             .map_err(|problem| anyhow!("the file {file}, named by {path}, {problem}")),
         (Some(text), None) => {
             PrivateKey::parse(text).map_err(|problem| anyhow!("the parameter {field} {problem}"))

@@ -345,8 +345,8 @@ fn ca_certificates(stanza: &Complete) -> Result<Vec<Certificate>> {
     let Some(path) = stanza.get(&CA_FILE) else {
         return Ok(Vec::new());
     };
-    let text = params::file(&CA_FILE, path)?;
-    let certificates = Certificate::from_pem_bundle(text.as_bytes()).unwrap_or_default();
+    let pem = params::file(&CA_FILE, path)?;
+    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
     if certificates.is_empty() {
         bail!(
             "the file {path}, named by {}, contains no PEM certificate",

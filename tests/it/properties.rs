@@ -9,8 +9,8 @@ use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Timelike};
 use ds_monitor::clock::{SystemClock, Timestamp};
-use ds_monitor::docusign::jwt_grant::PrivateKey;
 use ds_monitor::docusign::monitor_api::Page;
+use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::position::{Identity, Position, State};
 use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded};
 use ds_monitor::splunk::event::{self, EventSink, EventWriter, Format};
@@ -559,7 +559,7 @@ fn a_damaged_key_never_panics_and_no_error_quotes_it() {
             };
             let text = String::from_utf8_lossy(&text);
             if let Err(error) = PrivateKey::parse(&text) {
-                pieces.assert_not_in(error);
+                pieces.assert_not_in(&error.to_string());
             }
         }
     });
