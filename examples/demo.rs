@@ -686,8 +686,10 @@ impl Stage {
         };
         let app_folder = folder(LOOKUPS_FOLDER)?;
         for table in [&USERS, &ACCOUNTS] {
-            let shipped = table.path(&Path::new(env!("CARGO_MANIFEST_DIR")).join("lookups"));
-            fs::copy(&shipped, table.path(&app_folder))
+            let shipped = Path::new(env!("CARGO_MANIFEST_DIR"))
+                .join("lookups")
+                .join(table.file());
+            fs::copy(&shipped, app_folder.join(table.file()))
                 .with_context(|| format!("{} cannot be copied", shipped.display()))?;
         }
         let (docusign, splunkd) = (Docusign::new(), Splunkd::start());
@@ -843,7 +845,11 @@ impl Stage {
 
     /// The rows of a lookup of the app.
     fn lookup(&self, table: &Table) -> Result<Vec<Row>> {
-        let path = table.path(&self.splunk_home.path().join(LOOKUPS_FOLDER));
+        let path = self
+            .splunk_home
+            .path()
+            .join(LOOKUPS_FOLDER)
+            .join(table.file());
         let rows: csv::Result<_> =
             csv::Reader::from_path(&path).and_then(|reader| reader.into_deserialize().collect());
         rows.with_context(|| format!("{} cannot be read", path.display()))
@@ -851,7 +857,11 @@ impl Stage {
 
     /// Whether a lookup of the app is the same, byte for byte, as the master that it is made from.
     fn master_is_in_app(&self, table: &Table) -> Result<bool> {
-        let of_app = table.path(&self.splunk_home.path().join(LOOKUPS_FOLDER));
+        let of_app = self
+            .splunk_home
+            .path()
+            .join(LOOKUPS_FOLDER)
+            .join(table.file());
         let mut masters = self.lookups.checkpoint_files().into_iter();
         let master = masters.find(|(path, _)| path.file_name() == of_app.file_name());
         Ok(master.map(|(_, bytes)| bytes) == Some(fs::read(of_app)?))

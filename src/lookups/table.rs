@@ -9,7 +9,7 @@
 use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufReader, BufWriter, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -17,7 +17,7 @@ use csv::{ByteRecord, ReaderBuilder, Terminator, Writer, WriterBuilder};
 use sha2::{Digest, Sha256};
 
 use crate::clock::Clock;
-use crate::durable::{self, Lock, Replacement};
+use crate::durable::{Folder, Lock, Replacement};
 
 /// How long another input may hold a table; it does so only while it merges.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
@@ -47,10 +47,10 @@ impl Table {
         self.columns.iter().copied().chain(LAST_COLUMNS)
     }
 
-    /// The file in `folder`.
+    /// The name of its file.
     #[must_use]
-    pub fn path(&self, folder: &Path) -> PathBuf {
-        folder.join(format!("{}.csv", self.name))
+    pub fn file(&self) -> String {
+        format!("{}.csv", self.name)
     }
 
     fn column(&self, name: &str) -> Option<usize> {
@@ -162,10 +162,10 @@ impl Update {
             rest,
             ..
         } = self;
-        let master = table.path(master_folder);
-        let lock = lock(&master, clock)?;
+        let masters = Folder::open(master_folder)?;
+        let lock = lock(&masters, table, clock)?;
         let mut first_seen: HashMap<Key, Vec<u8>> = HashMap::new();
-        each_old_row(table, &master, |row| {
+        each_old_row(table, &masters, |row| {
             let time = table.column("first_seen").and_then(|index| row.get(index));
             first_seen.insert(table.key(row), time.unwrap_or_default().to_owned());
             Ok(())
@@ -179,7 +179,7 @@ impl Update {
             table.is_first(row) && !is_lost
         };
 
-        let mut merged = writer(Replacement::of(&master)?);
+        let mut merged = writer(masters.replace(&table.file())?);
         merged.write_record(table.header())?;
         for (spool, is_first) in [(first, true), (rest, false)] {
             each_row(rewind(spool)?, |row| {
@@ -190,7 +190,7 @@ impl Update {
                 row.push_field(now.as_bytes());
                 Ok(merged.write_byte_record(row)?)
             })?;
-            each_old_row(table, &master, |row| {
+            each_old_row(table, &masters, |row| {
                 if seen.contains(&table.key(row)) || stays_first(row) != is_first {
                     return Ok(());
                 }
@@ -199,9 +199,11 @@ impl Update {
         }
         let merged = merged.into_inner().map_err(|error| error.into_error());
         Ok(Merged {
-            file: merged.with_context(|| format!("could not write {}", master.display()))?,
+            file: merged.with_context(|| {
+                format!("could not write {}", masters.path(&table.file()).display())
+            })?,
             table,
-            master,
+            masters,
             _lock: lock,
         })
     }
@@ -211,7 +213,7 @@ impl Update {
 pub struct Merged {
     file: Replacement,
     table: &'static Table,
-    master: PathBuf,
+    masters: Folder,
     _lock: Lock,
 }
 
@@ -222,7 +224,8 @@ impl Merged {
     /// The file system refuses; what could not be replaced is as it was.
     pub fn put_in_place(self, app_folder: &Path) -> Result<()> {
         self.file.commit()?;
-        durable::copy(&self.master, &self.table.path(app_folder))
+        let file = self.table.file();
+        Folder::open(app_folder)?.copy(&self.masters, &file, &file)
     }
 }
 
@@ -233,17 +236,17 @@ fn writer<W: Write>(out: W) -> Writer<W> {
         .from_writer(out)
 }
 
-fn lock(master: &Path, clock: &dyn Clock) -> Result<Lock> {
-    let path = durable::sibling(master, ".lock")?;
+fn lock(masters: &Folder, table: &Table, clock: &dyn Clock) -> Result<Lock> {
+    let name = format!("{}.lock", table.file());
     let start = clock.elapsed();
     loop {
-        if let Some(lock) = Lock::try_take(&path)? {
+        if let Some(lock) = masters.try_lock(&name)? {
             return Ok(lock);
         }
         if clock.elapsed().saturating_sub(start) > LOCK_PATIENCE {
             bail!(
                 "another input has held {} for {} seconds",
-                path.display(),
+                masters.path(&name).display(),
                 LOCK_PATIENCE.as_secs()
             );
         }
@@ -278,16 +281,13 @@ fn each_row(file: File, mut visit: impl FnMut(&mut ByteRecord) -> Result<()>) ->
 /// Visits the rows of the master, brought into the columns of today by their names. No master means no rows.
 fn each_old_row(
     table: &Table,
-    master: &Path,
+    masters: &Folder,
     mut visit: impl FnMut(&ByteRecord) -> Result<()>,
 ) -> Result<()> {
-    let file = match File::open(master) {
-        Ok(file) => file,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => {
-            return Err(error).with_context(|| format!("could not open {}", master.display()));
-        }
+    let Some(file) = masters.open_file(&table.file())? else {
+        return Ok(());
     };
+    let master = masters.path(&table.file());
     let damaged = || {
         format!(
             "{} is damaged: move it away, and the next refresh makes a new one",

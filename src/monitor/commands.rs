@@ -16,7 +16,7 @@ use crate::docusign::BaseUrl;
 use crate::docusign::client::ApiError;
 use crate::docusign::directory_api::{DirectoryApi, Part};
 use crate::docusign::jwt_grant::{CONSENT_REQUIRED, JwtGrant};
-use crate::splunk::checkpoint::{CheckpointStore, Loaded};
+use crate::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
 use crate::splunk::event;
 use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::sentence;
@@ -303,8 +303,11 @@ fn reset(
             anyhow!("--to must be a past date such as 2026-01-31, a date-time, earliest, a cursor of Docusign Monitor, or start")
         })?,
     };
-    let store = CheckpointStore::try_open(&checkpoint_dir, &input)?
-        .context("the input is running: stop it first, in Splunk by disabling it, and start it again after the reset")?;
+    let Opened::Locked(store) = CheckpointStore::try_open(&checkpoint_dir, &input, now)? else {
+        bail!(
+            "the input is running: stop it first, in Splunk by disabling it, and start it again after the reset"
+        );
+    };
     let backup = store.back_up(now)?;
     let mut position = Position::first(start.cursor(now), &settings);
     position.ignored_start_from = settings.start_from.text();

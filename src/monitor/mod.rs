@@ -16,11 +16,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
+use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::docusign::client::Client;
 use crate::docusign::jwt_grant::JwtGrant;
 use crate::docusign::monitor_api::{End, MonitorApi, Record, Stream};
-use crate::splunk::checkpoint::CheckpointStore;
+use crate::splunk::checkpoint::{CheckpointStore, Opened};
 use crate::splunk::event::EventSink;
 use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
 use crate::splunk::input_definition::InputDefinition;
@@ -34,6 +35,9 @@ use delivery::{Delivery, Summary, drain};
 use pages::Pages;
 use position::resume;
 use settings::{DS_MONITOR, HEC_URL, PRIVATE_KEY_PATH};
+
+/// How long another process may hold the lock of an input without saving anything.
+const MAX_IDLE: TimeDelta = TimeDelta::hours(1);
 
 /// The modular input `ds_monitor`.
 pub struct DsMonitor;
@@ -75,15 +79,12 @@ impl ModularInput for DsMonitor {
         let log = session.log.for_input(&input);
         let configured = configure(stanza, &splunkd, session.clock.now())
             .map_err(|reason| Failure::of("configure", &reason.into()))?;
-        let Some(store) = CheckpointStore::try_open(&checkpoint_dir, &input)
-            .map_err(|error| Failure::of("load_checkpoint", &error))?
-        else {
-            let fields = Fields::new().with("action", "skip");
-            log.warn(
-                &fields,
-                "Another process is still collecting for this input; this one exits.",
-            );
-            return Ok(());
+        let now = session.clock.now();
+        let opened = CheckpointStore::try_open(&checkpoint_dir, &input, now)
+            .map_err(|error| Failure::of("load_checkpoint", &error))?;
+        let store = match opened {
+            Opened::Locked(store) => store,
+            Opened::Busy(since) => return skip(since, now, &log),
         };
         secure(&configured, &splunkd, &log);
         warn_of_cluster(&splunkd, &log);
@@ -112,6 +113,26 @@ impl ModularInput for DsMonitor {
         warn_of_end(end, &position.cursor, &log);
         report(&input, &summary, end, session, started);
         Ok(())
+    }
+}
+
+/// Leaves the work to the process that is at it, unless that one has been stuck for too long.
+fn skip(since: Option<DateTime<Utc>>, now: DateTime<Utc>, log: &Log) -> Result<()> {
+    let fields = Fields::new().with("action", "skip");
+    match since.map(|since| now - since) {
+        Some(idle) if idle > MAX_IDLE => Err(Failure {
+            level: Level::Error,
+            fields: fields.with("idle_s", idle.num_seconds()),
+            sentence: "Another process holds the lock of this input and has saved nothing for over an hour. Find out why it is stuck, or end it; the next run continues from the saved position".to_owned(),
+        }
+        .into()),
+        _ => {
+            log.warn(
+                &fields,
+                "Another process is still collecting for this input; this one exits.",
+            );
+            Ok(())
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::durable::{self, Lock};
+use crate::durable::{Folder, Lock};
 
 /// The version that is written, and the newest that is understood.
 const VERSION: u32 = 1;
@@ -29,14 +29,25 @@ const MEND: &str = "Set the position with the command reset, or create a new inp
 #[derive(Debug)]
 pub struct CheckpointStore {
     files: Files,
-    _lock: Lock,
+    lock: Lock,
 }
 
-/// The two copies of a stanza's checkpoint.
+/// What came of asking for the lock of a stanza.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is this process's now.
+    Locked(CheckpointStore),
+    /// Another process has it, and has saved nothing since this time.
+    Busy(Option<DateTime<Utc>>),
+}
+
+/// The files of a stanza's checkpoint, by their names in the folder.
 #[derive(Debug)]
 struct Files {
-    path: PathBuf,
-    previous: PathBuf,
+    folder: Folder,
+    name: String,
+    previous: String,
+    lock: String,
     input: String,
 }
 
@@ -78,15 +89,22 @@ struct Header {
 }
 
 impl CheckpointStore {
-    /// Takes the lock of the input with this full name, `<kind>://<name>`, in `folder`; `None` when another
-    /// process has it.
+    /// Takes the lock of the input with this full name, `<kind>://<name>`, in `folder` at the time `now`.
     ///
     /// # Errors
     /// The folder cannot be used.
-    pub fn try_open(folder: &Path, input: &str) -> Result<Option<Self>> {
+    pub fn try_open(folder: &Path, input: &str, now: DateTime<Utc>) -> Result<Opened> {
         let files = Files::of(folder, input)?;
-        let lock = Lock::try_take(&durable::sibling(&files.path, ".lock")?)?;
-        Ok(lock.map(|lock| Self { files, _lock: lock }))
+        let Some(lock) = files.folder.try_lock(&files.lock)? else {
+            let times = [
+                files.folder.modified(&files.lock)?,
+                files.folder.modified(&files.name)?,
+            ];
+            let newest = times.into_iter().flatten().max();
+            return Ok(Opened::Busy(newest.map(DateTime::from)));
+        };
+        lock.note_time(now.into());
+        Ok(Opened::Locked(Self { files, lock }))
     }
 
     /// Reads a checkpoint without taking its lock, only to show it.
@@ -96,7 +114,7 @@ impl CheckpointStore {
     pub fn peek<T: DeserializeOwned>(folder: &Path, input: &str) -> Result<(PathBuf, Loaded<T>)> {
         let files = Files::of(folder, input)?;
         let loaded = files.load()?;
-        Ok((files.path, loaded))
+        Ok((files.path(), loaded))
     }
 
     /// Copies the checkpoint to a file beside it whose name tells the time; `None` when there is none.
@@ -104,19 +122,21 @@ impl CheckpointStore {
     /// # Errors
     /// The file system refuses.
     pub fn back_up(&self, now: DateTime<Utc>) -> Result<Option<PathBuf>> {
-        if !self.files.path.exists() {
+        let Files { folder, name, .. } = &self.files;
+        if folder.modified(name)?.is_none() {
             return Ok(None);
         }
-        let suffix = format!(".backup-{}", now.format("%Y%m%dT%H%M%S%.3fZ"));
-        let backup = durable::sibling(&self.files.path, &suffix)?;
-        durable::copy(&self.files.path, &backup).context("could not write the backup")?;
-        Ok(Some(backup))
+        let backup = format!("{name}.backup-{}", now.format("%Y%m%dT%H%M%S%.3fZ"));
+        folder
+            .copy(folder, name, &backup)
+            .context("could not write the backup")?;
+        Ok(Some(folder.path(&backup)))
     }
 
     /// Where the checkpoint lies.
     #[must_use]
-    pub fn path(&self) -> &Path {
-        &self.files.path
+    pub fn path(&self) -> PathBuf {
+        self.files.path()
     }
 
     /// Reads the newest checkpoint that can be used.
@@ -140,7 +160,22 @@ impl CheckpointStore {
         };
         let mut bytes = serde_json::to_vec_pretty(&document).context("could not print JSON")?;
         bytes.push(b'\n');
-        durable::replace_keeping(&self.files.path, &self.files.previous, &bytes)
+        let Files {
+            folder,
+            name,
+            previous,
+            lock,
+            ..
+        } = &self.files;
+        // Without its lock file another process may be writing to the same checkpoint by now.
+        if !folder.is_locked_by(&self.lock, lock) {
+            bail!(
+                "the lock file {} was removed while this process was running, so another one may be running too: let the next run continue, and remove no lock files",
+                folder.path(lock).display()
+            );
+        }
+        folder
+            .replace_keeping(name, previous, &bytes)
             .context("could not save the checkpoint")
     }
 }
@@ -150,35 +185,42 @@ impl Files {
         if folder.as_os_str().is_empty() {
             bail!("Splunk's configuration names no checkpoint_dir");
         }
-        let path = folder.join(format!("{}.json", file_stem(input)));
+        let name = format!("{}.json", file_stem(input));
         Ok(Self {
-            previous: durable::sibling(&path, ".previous")?,
-            path,
+            folder: Folder::open(folder)?,
+            previous: format!("{name}.previous"),
+            lock: format!("{name}.lock"),
+            name,
             input: input.to_owned(),
         })
     }
 
+    fn path(&self) -> PathBuf {
+        self.folder.path(&self.name)
+    }
+
     fn load<T: DeserializeOwned>(&self) -> Result<Loaded<T>> {
-        let newest = self.read(&self.path);
-        let problem = match newest {
+        let (is_there, problem) = match self.read(&self.name) {
             Ok(Some(saved)) => return Ok(Loaded::Newest(saved)),
-            Ok(None) => format!("{} is missing", self.path.display()),
-            Err(Unusable::Foreign(error)) => return Err(error),
-            Err(Unusable::Damaged(error)) => format!("{error:#}"),
+            Ok(None) => (false, format!("{} is missing", self.path().display())),
+            Err(Unusable::Foreign(error) | Unusable::Unread(error)) => return Err(error),
+            Err(Unusable::Damaged(error)) => (true, format!("{error:#}")),
         };
         match self.read(&self.previous) {
             Ok(Some(saved)) => Ok(Loaded::Previous(saved, problem)),
-            Ok(None) if !self.path.exists() => Ok(Loaded::None),
+            Ok(None) if !is_there => Ok(Loaded::None),
             Ok(None) => bail!("{problem}, and there is no copy of the one before. {MEND}"),
-            Err(Unusable::Foreign(error)) => Err(error),
+            Err(Unusable::Foreign(error) | Unusable::Unread(error)) => Err(error),
             Err(Unusable::Damaged(error)) => bail!("{problem}, and {error:#}. {MEND}"),
         }
     }
 
-    fn read<T: DeserializeOwned>(&self, path: &Path) -> Result<Option<Saved<T>>, Unusable> {
-        let Some(bytes) = durable::read(path, MAX_FILE_BYTES).map_err(Unusable::Damaged)? else {
+    fn read<T: DeserializeOwned>(&self, name: &str) -> Result<Option<Saved<T>>, Unusable> {
+        let read = self.folder.read(name, MAX_FILE_BYTES);
+        let Some(bytes) = read.map_err(Unusable::Unread)? else {
             return Ok(None);
         };
+        let path = self.folder.path(name);
         let damaged = || format!("the checkpoint {} is damaged", path.display());
         let header: Header = serde_json::from_slice(&bytes)
             .with_context(damaged)
@@ -215,6 +257,8 @@ impl Files {
 enum Unusable {
     Damaged(anyhow::Error),
     Foreign(anyhow::Error),
+    /// Nobody knows what is in it, because the machine does not let it be read.
+    Unread(anyhow::Error),
 }
 
 /// `<name with odd characters as _>-<8 hex digits of SHA-256 of the full name>`: a name of its own for every input
@@ -242,13 +286,15 @@ pub fn file_stem(input: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::fs;
     use std::path::Path;
 
-    use chrono::{DateTime, Utc};
+    use chrono::{DateTime, TimeDelta, Utc};
     use serde::{Deserialize, Serialize};
 
-    use super::{CheckpointStore, Loaded, file_stem};
+    use super::{CheckpointStore, Loaded, Opened, file_stem};
+    use crate::durable::{STEPS, Step};
 
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     struct Place {
@@ -266,9 +312,10 @@ mod tests {
     }
 
     fn open(folder: &Path) -> CheckpointStore {
-        CheckpointStore::try_open(folder, "ds_monitor://prod")
-            .unwrap()
-            .unwrap()
+        match CheckpointStore::try_open(folder, "ds_monitor://prod", now()).unwrap() {
+            Opened::Locked(store) => store,
+            Opened::Busy(_) => panic!("somebody has the lock"),
+        }
     }
 
     fn cursor(loaded: Loaded<Place>) -> String {
@@ -310,13 +357,148 @@ mod tests {
         assert_eq!(cursor(store.load().unwrap()), "previous c1");
     }
 
+    /// The state of a disk: what is at the names of the three files.
+    type Disk = BTreeMap<&'static str, Vec<u8>>;
+
+    /// Every state in which a crash or a power cut can leave a folder while `new` is saved over `before`.
+    ///
+    /// A model of a disk that keeps its promises only: what was not synced may be absent, torn or whole, and moves
+    /// that were not synced may have happened or not, each for itself.
+    fn crash_states(before: &Disk, new: &[u8]) -> Vec<Disk> {
+        let torn = [&new[..0], &new[..new.len() / 2], new];
+        let mut states = vec![];
+        for done in 0..=STEPS.len() {
+            let steps = &STEPS[..done];
+            let is_durable = steps.contains(&Step::SyncFolder);
+            let moves: Vec<_> = steps
+                .iter()
+                .filter(|step| matches!(step, Step::KeepPrevious | Step::Replace))
+                .collect();
+            // Which of the moves the disk has made, each combination.
+            for made in 0..1_usize << moves.len() {
+                let made = |n: usize| is_durable || made & (1 << n) != 0;
+                let contents: &[&[u8]] = match steps {
+                    steps if steps.contains(&Step::SyncTemporary) => &[new],
+                    _ => &torn,
+                };
+                for content in contents {
+                    let mut disk = before.clone();
+                    if done > 0 {
+                        disk.insert("tmp", content.to_vec());
+                    }
+                    for (n, step) in moves.iter().enumerate() {
+                        let (from, to) = match step {
+                            Step::KeepPrevious => ("newest", "previous"),
+                            _ => ("tmp", "newest"),
+                        };
+                        if made(n)
+                            && let Some(moved) = disk.remove(from)
+                        {
+                            disk.insert(to, moved);
+                        }
+                    }
+                    states.push(disk);
+                }
+            }
+        }
+        states
+    }
+
+    #[test]
+    fn no_crash_and_no_power_cut_loses_the_position_or_puts_it_ahead() {
+        let written = |cursor: &str| {
+            let folder = tempfile::tempdir().unwrap();
+            let store = open(folder.path());
+            store.save(place(cursor), now()).unwrap();
+            fs::read(store.path()).unwrap()
+        };
+        let [first, second, third] = ["c1", "c2", "c3"].map(written);
+        for (before, allowed) in [
+            (Disk::new(), &["none", "newest c3"][..]),
+            (
+                Disk::from([("newest", first.clone())]),
+                &["newest c1", "previous c1", "newest c3"],
+            ),
+            (
+                Disk::from([("newest", second.clone()), ("previous", first.clone())]),
+                &["newest c2", "previous c2", "newest c3"],
+            ),
+            // What an earlier crash has left.
+            (
+                Disk::from([("previous", second.clone()), ("tmp", b"torn".to_vec())]),
+                &["previous c2", "newest c3"],
+            ),
+        ] {
+            for disk in crash_states(&before, &third) {
+                let folder = tempfile::tempdir().unwrap();
+                let store = open(folder.path());
+                for (name, content) in &disk {
+                    let suffix = match *name {
+                        "newest" => String::new(),
+                        other => format!(".{other}"),
+                    };
+                    let file = format!("{}{suffix}", store.files.name);
+                    fs::write(folder.path().join(file), content).unwrap();
+                }
+                let found = cursor(store.load().unwrap());
+                assert!(allowed.contains(&&*found), "{found} from {disk:?}");
+                // And the next save works, whatever is left.
+                store.save(place("c4"), now()).unwrap();
+                assert_eq!(cursor(store.load().unwrap()), "newest c4");
+            }
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_that_cannot_be_looked_at_is_neither_absent_nor_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        store.save(place("c1"), now()).unwrap();
+        store.save(place("c2"), now()).unwrap();
+        fs::remove_file(store.path()).unwrap();
+        fs::create_dir(store.path()).unwrap();
+        let error = store.load::<Place>().unwrap_err().to_string();
+        assert!(error.contains("not a regular file"), "{error}");
+        fs::remove_dir(store.path()).unwrap();
+        std::os::unix::fs::symlink("loop", store.path()).unwrap();
+        let error = format!("{:#}", store.load::<Place>().unwrap_err());
+        assert!(error.contains("symbolic link"), "{error}");
+        assert!(!error.contains("damaged"), "{error}");
+    }
+
+    #[test]
+    fn nothing_is_saved_once_the_lock_file_is_gone() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        store.save(place("c1"), now()).unwrap();
+        fs::remove_file(folder.path().join(&store.files.lock)).unwrap();
+        let other = open(folder.path());
+        other.save(place("c2"), now()).unwrap();
+        let error = store.save(place("c3"), now()).unwrap_err().to_string();
+        assert!(error.contains("lock file"), "{error}");
+        assert_eq!(cursor(other.load().unwrap()), "newest c2");
+    }
+
+    #[test]
+    fn a_busy_store_says_since_when_nothing_was_saved() {
+        let folder = tempfile::tempdir().unwrap();
+        let busy = |at| match CheckpointStore::try_open(folder.path(), "ds_monitor://prod", at) {
+            Ok(Opened::Busy(since)) => since.unwrap(),
+            other => panic!("{other:?}"),
+        };
+        let store = open(folder.path());
+        assert_eq!(busy(now() + TimeDelta::hours(2)), now());
+        store.save(place("c1"), now()).unwrap();
+        assert!(busy(now()) > now());
+    }
+
     #[test]
     fn two_damaged_copies_are_an_error_and_never_a_first_run() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
         fs::write(store.path(), "torn").unwrap();
         assert!(store.load::<Place>().is_err());
-        fs::write(&store.files.previous, "torn too").unwrap();
+        fs::write(store.files.folder.path(&store.files.previous), "torn too").unwrap();
         assert!(store.load::<Place>().is_err());
         fs::remove_file(store.path()).unwrap();
         assert!(store.load::<Place>().is_err());

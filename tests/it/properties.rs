@@ -12,7 +12,7 @@ use ds_monitor::clock::{SystemClock, Timestamp};
 use ds_monitor::docusign::monitor_api::Page;
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::position::{Identity, Position, State};
-use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded};
+use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
 use ds_monitor::splunk::event::{self, EventSink, EventWriter, Format};
 use ds_monitor::splunk::input_definition::InputDefinition;
 use ds_monitor::splunk::log::Log;
@@ -603,9 +603,11 @@ enum Put {
 fn a_checkpoint_that_is_there_is_never_taken_for_absent() {
     with_random(|random| {
         let folder = tempdir().unwrap();
-        let store = CheckpointStore::try_open(folder.path(), "ds_monitor://prod")
-            .unwrap()
-            .unwrap();
+        let now = DateTime::from_timestamp(1_600_000_000, 0).unwrap();
+        let opened = CheckpointStore::try_open(folder.path(), "ds_monitor://prod", now).unwrap();
+        let Opened::Locked(store) = opened else {
+            panic!("somebody has the lock");
+        };
         let position = |cursor: &str| Position {
             cursor: cursor.to_owned(),
             cursor_before_last_records: "c0".to_owned(),
@@ -619,7 +621,6 @@ fn a_checkpoint_that_is_there_is_never_taken_for_absent() {
             user_id: "u".to_owned(),
             ignored_start_from: None,
         };
-        let now = DateTime::from_timestamp(1_600_000_000, 0).unwrap();
         store.save(position("c1"), now).unwrap();
         store.save(position("c2"), now).unwrap();
         let newest = store.path().to_owned();

@@ -4,6 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ds_monitor::clock::{Clock, SystemClock};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -384,4 +385,40 @@ fn names_that_no_file_could_have_get_checkpoints_of_their_own() {
     assert!(events.values().all(|&count| count == 100), "{events:?}");
     // A checkpoint, its copy and its lock for each of the five.
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 15);
+}
+
+#[test]
+fn a_process_that_holds_the_lock_and_saves_nothing_for_an_hour_is_an_error() {
+    let docusign = Docusign::new().records(sample_records(0..3));
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path());
+    input.run(ds_monitor()).assert_exit(0);
+    let files = fs::read_dir(folder.path()).unwrap();
+    let paths: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+    let lock = paths
+        .iter()
+        .find(|path| path.extension().is_some_and(|it| it == "lock"));
+    let lock = fs::File::open(lock.unwrap()).unwrap();
+    lock.try_lock().unwrap();
+    let before = docusign.requests().len();
+    let run = input.run(ds_monitor());
+    run.assert_exit(0);
+    assert_eq!(run.log_lines()[0].level, "WARN");
+
+    let two_hours_ago = SystemClock::new().now() - chrono::TimeDelta::hours(2);
+    for path in &paths {
+        fs::File::open(path)
+            .unwrap()
+            .set_modified(two_hours_ago.into())
+            .unwrap();
+    }
+    let run = input.run(ds_monitor());
+    run.assert_exit(1);
+    let line = &run.log_lines()[0];
+    assert_eq!(
+        (line.level.as_str(), line.field("action")),
+        ("ERROR", "skip")
+    );
+    assert!(run.stderr.contains("Find out why"), "{}", run.report());
+    assert_eq!(docusign.requests().len(), before);
 }

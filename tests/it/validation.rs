@@ -222,3 +222,16 @@ fn free_port() -> u16 {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     listener.local_addr().unwrap().port()
 }
+
+#[test]
+fn a_named_pipe_that_nobody_writes_to_is_no_key_and_no_certificate() {
+    let docusign = Docusign::new();
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = std::process::Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.unwrap().success());
+    for param in ["private_key_path", "ca_file"] {
+        let message = refusal(&input(&docusign).param(param, pipe.to_str().unwrap()));
+        assert!(message.contains("nobody writes to"), "{message}");
+    }
+}
