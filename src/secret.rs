@@ -1,18 +1,44 @@
-//! A text that must not be shown: it has no `Display`, and its `Debug` says REDACTED.
+//! A text that must not be shown: it has no `Display`, its `Debug` says REDACTED, and it is wiped from memory with its
+//! last copy.
 //!
-//! Every place that lets a secret out can be found by searching for `expose`.
+//! Every place that lets a secret out can be found by searching for `expose`. A server may still send back what it was
+//! sent, so every text that leaves the process for a log, a form or a screen goes through [`redact`], which knows all
+//! secrets that exist.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
-/// A secret text: a key, a password, a token, a session key.
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+use zeroize::Zeroizing;
+
+/// What is shown in the place of a secret.
+const REDACTED: &str = "******";
+
+/// So many characters of a secret in a row are taken for a part of it: a text may have been cut anywhere.
+const MIN_PART_CHARS: usize = 12;
+
+/// A shorter text, which only a password can be, would be found in innocent words.
+const MIN_SECRET_CHARS: usize = 4;
+
+/// All secrets that exist. A list of the process's own, because a text knows nothing of the secrets that a server may
+/// have put into it.
+static EXISTING: Mutex<Vec<Weak<Zeroizing<String>>>> = Mutex::new(Vec::new());
+
+/// A secret text: a key, a password, a token, a session key. Clones share it.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
+pub struct Secret(Arc<Zeroizing<String>>);
 
 impl Secret {
     /// Takes the text in.
     #[must_use]
     pub fn new(text: String) -> Self {
-        Self(text)
+        let secret = Arc::new(Zeroizing::new(text));
+        let mut existing = EXISTING.lock().unwrap_or_else(PoisonError::into_inner);
+        existing.retain(|secret| secret.strong_count() > 0);
+        existing.push(Arc::downgrade(&secret));
+        Self(secret)
     }
 
     /// Lets the text out, for the one call that needs it.
@@ -28,14 +54,180 @@ impl fmt::Debug for Secret {
     }
 }
 
+/// The text with `******` in the place of every secret that exists, whole, cut, or escaped as addresses, forms, JSON
+/// and XML do.
+#[must_use]
+pub fn redact(text: &str) -> Cow<'_, str> {
+    let secrets: Vec<_> = {
+        let existing = EXISTING.lock().unwrap_or_else(PoisonError::into_inner);
+        existing.iter().filter_map(Weak::upgrade).collect()
+    };
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for secret in &secrets {
+        for piece in without_pem_lines(secret) {
+            for spelling in spellings(piece) {
+                found.extend(parts(text, &spelling));
+            }
+        }
+    }
+    if found.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    found.sort_by_key(|part| part.start);
+    let mut redacted = String::with_capacity(text.len());
+    let mut shown = 0;
+    for part in found {
+        if part.start >= shown {
+            redacted.push_str(text.get(shown..part.start).unwrap_or_default());
+            redacted.push_str(REDACTED);
+        }
+        shown = shown.max(part.end);
+    }
+    redacted.push_str(text.get(shown..).unwrap_or_default());
+    Cow::Owned(redacted)
+}
+
+/// The secret without the first and last line of PEM, which every remedy may show.
+fn without_pem_lines(secret: &str) -> impl Iterator<Item = &str> {
+    secret
+        .split("-----")
+        .map(str::trim)
+        .filter(|piece| !piece.starts_with("BEGIN ") && !piece.starts_with("END "))
+}
+
+/// A secret as servers repeat it. Those of letters and digits alone have one spelling.
+fn spellings(secret: &str) -> Vec<Zeroizing<String>> {
+    let mut spellings = vec![Zeroizing::new(secret.to_owned())];
+    let mut add = |spelling: String| {
+        let spelling = Zeroizing::new(spelling);
+        if !spellings.contains(&spelling) {
+            spellings.push(spelling);
+        }
+    };
+    let encoded = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
+    let form = encoded.replace("%20", "+");
+    // Encoders differ in which of these signs they leave alone.
+    let lenient = encoded
+        .replace("%2D", "-")
+        .replace("%2E", ".")
+        .replace("%5F", "_")
+        .replace("%7E", "~");
+    add(lenient.to_ascii_lowercase());
+    add(lenient);
+    add(form);
+    add(encoded);
+    let json = secret
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+        .replace('\r', "\\r")
+        .replace('\t', "\\t");
+    add(json.replace('/', "\\/"));
+    add(json);
+    add(secret
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+        .replace('"', "&quot;"));
+    // A log line has blanks where a text had line breaks.
+    add(secret.replace(['\n', '\r', '\t'], " "));
+    add(secret.replace(['\n', '\r', '\t', ' '], ""));
+    spellings
+}
+
+/// The places where `text` contains all of `secret`, or a long part of it.
+fn parts<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+    let (text, secret) = (text.as_bytes(), secret.as_bytes());
+    let window = secret.len().min(MIN_PART_CHARS);
+    let is_secret = secret.len() >= MIN_SECRET_CHARS;
+    let mut at = 0;
+    std::iter::from_fn(move || {
+        while is_secret && at + window <= text.len() {
+            let start = at;
+            at += 1;
+            let Some(place) = memchr::memmem::find(secret, text.get(start..start + window)?) else {
+                continue;
+            };
+            let same = secret.iter().skip(place).zip(text.iter().skip(start));
+            let length = same.take_while(|(one, other)| one == other).count();
+            at = start + length;
+            return Some(start..at);
+        }
+        None
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use super::Secret;
+    use super::{Secret, redact};
 
     #[test]
     fn debug_does_not_show_the_text() {
         let secret = Secret::new("hunter2".to_owned());
         assert_eq!(format!("{secret:?}"), "REDACTED");
         assert_eq!(secret.expose(), "hunter2");
+    }
+
+    #[test]
+    fn a_secret_is_hidden_whole_cut_and_escaped() {
+        let token = "eyJ0eXAiOiJNVCJ9.q1-w2_e3R4t5Y6u7I8o9P0.zZ/xX+cC==";
+        let secret = Secret::new(token.to_owned());
+        for (text, expected) in [
+            (format!("token {token} refused"), "token ****** refused"),
+            (format!("{}\u{2026}", &token[..20]), "******\u{2026}"),
+            (format!("end {}", &token[10..30]), "end ******"),
+            (
+                format!(
+                    "url={}",
+                    token
+                        .replace('/', "%2F")
+                        .replace('+', "%2B")
+                        .replace('=', "%3D")
+                ),
+                "url=******",
+            ),
+            (
+                format!("{{\"a\":\"{}\"}}", token.replace('/', "\\/")),
+                "{\"a\":\"******\"}",
+            ),
+            (format!("{token} and {token}"), "****** and ******"),
+            ("nothing to hide".to_owned(), "nothing to hide"),
+        ] {
+            assert_eq!(redact(&text), expected);
+        }
+        drop(secret);
+    }
+
+    #[test]
+    fn a_password_is_hidden_but_no_part_of_a_word() {
+        let secret = Secret::new("p\u{e4}ss \"w\"".to_owned());
+        let short = Secret::new("abc".to_owned());
+        assert_eq!(
+            redact("with p\u{e4}ss \"w\", p\u{e4}ss"),
+            "with ******, p\u{e4}ss"
+        );
+        assert_eq!(redact("{\"p\u{e4}ss \\\"w\\\"\"}"), "{\"******\"}");
+        assert_eq!(redact("abc"), "abc");
+        drop((secret, short));
+    }
+
+    #[test]
+    fn a_key_is_hidden_whatever_became_of_its_line_breaks() {
+        let key = "-----BEGIN X-----\nMIIEpAIBAAKCAQEA1\nabcdefghijklmnop\n-----END X-----";
+        let secret = Secret::new(key.to_owned());
+        for text in [
+            key.replace('\n', " "),
+            key.replace('\n', "\\n"),
+            key.replace('\n', ""),
+        ] {
+            let shown = redact(&text).into_owned();
+            assert!(
+                !shown.contains("MIIE") && !shown.contains("ijkl"),
+                "{shown}"
+            );
+        }
+        let remedy = "Paste the text from -----BEGIN X----- on";
+        assert_eq!(redact(remedy), remedy);
+        drop(secret);
     }
 }

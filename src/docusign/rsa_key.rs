@@ -14,6 +14,8 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
+use crate::secret::Secret;
+
 /// The shortest key, in bits, with which the TLS library signs. Docusign generates keys of this size.
 const MIN_BITS: u32 = 2048;
 
@@ -58,7 +60,11 @@ const LENIENT: GeneralPurpose = GeneralPurpose::new(
 
 /// An RSA private key that can sign. It has no way to be shown.
 #[derive(Clone)]
-pub struct PrivateKey(EncodingKey);
+pub struct PrivateKey {
+    key: EncodingKey,
+    /// Kept, so that it is known as a secret as long as the key is in use.
+    _text: Secret,
+}
 
 impl fmt::Debug for PrivateKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -154,32 +160,17 @@ impl PrivateKey {
     /// # Errors
     /// It is not an RSA private key in PEM that can sign.
     pub fn parse(text: &str) -> Result<Self, KeyProblem> {
-        match find(text)? {
-            Found::Der(der) => Self::from_der(&der),
+        let key = match find(text)? {
+            Found::Der(der) => signing_key(&der)?,
             Found::Pem(pem) => match find(&pem)? {
-                Found::Der(der) => Self::from_der(&der),
-                Found::Pem(_) => Err(KeyProblem::Damaged),
+                Found::Der(der) => signing_key(&der)?,
+                Found::Pem(_) => return Err(KeyProblem::Damaged),
             },
-        }
-    }
-
-    fn from_der(der: &[u8]) -> Result<Self, KeyProblem> {
-        let label = match (KeyPair::from_der(der), KeyPair::from_pkcs8(der)) {
-            (Ok(_), _) => "RSA PRIVATE KEY",
-            (_, Ok(_)) => "PRIVATE KEY",
-            (Err(pkcs1), Err(pkcs8)) => {
-                // The library names its reasons by text alone.
-                let reasons = [pkcs1.to_string(), pkcs8.to_string()];
-                return Err(if reasons.iter().any(|reason| reason == "TooSmall") {
-                    KeyProblem::TooShort
-                } else if reasons.iter().any(|reason| reason == "TooLarge") {
-                    KeyProblem::TooLong
-                } else {
-                    classify(der)
-                });
-            }
         };
-        signing_key(label, der).map(Self).ok_or(KeyProblem::Damaged)
+        Ok(Self {
+            key,
+            _text: Secret::new(text.to_owned()),
+        })
     }
 
     /// Signs a JSON Web Token with RS256.
@@ -193,7 +184,7 @@ impl PrivateKey {
         jsonwebtoken::encode(
             &jsonwebtoken::Header::new(Algorithm::RS256),
             claims,
-            &self.0,
+            &self.key,
         )
     }
 }
@@ -350,7 +341,7 @@ fn binary_form(bytes: &[u8]) -> Option<KeyProblem> {
     {
         return Some(KeyProblem::Pkcs12);
     }
-    Some(match PrivateKey::from_der(bytes) {
+    Some(match signing_key(bytes) {
         Ok(_) | Err(KeyProblem::Damaged) => KeyProblem::Der,
         Err(problem) => problem,
     })
@@ -377,16 +368,32 @@ fn head(der: &[u8]) -> &[u8] {
     der.get(..HEAD_BYTES).unwrap_or(der)
 }
 
-fn signing_key(label: &str, der: &[u8]) -> Option<EncodingKey> {
+/// The key in DER, once it has proven that it can sign.
+fn signing_key(der: &[u8]) -> Result<EncodingKey, KeyProblem> {
+    let label = match (KeyPair::from_der(der), KeyPair::from_pkcs8(der)) {
+        (Ok(_), _) => "RSA PRIVATE KEY",
+        (_, Ok(_)) => "PRIVATE KEY",
+        (Err(pkcs1), Err(pkcs8)) => {
+            // The library names its reasons by text alone.
+            let reasons = [pkcs1.to_string(), pkcs8.to_string()];
+            return Err(if reasons.iter().any(|reason| reason == "TooSmall") {
+                KeyProblem::TooShort
+            } else if reasons.iter().any(|reason| reason == "TooLarge") {
+                KeyProblem::TooLong
+            } else {
+                classify(der)
+            });
+        }
+    };
     let body = Zeroizing::new(STANDARD.encode(der));
     let pem = Zeroizing::new(format!(
         "-----BEGIN {label}-----\n{}\n-----END {label}-----\n",
         body.as_str()
     ));
-    let key = EncodingKey::from_rsa_pem(pem.as_bytes()).ok()?;
-    // Once, so that a key that cannot sign is found here and not in a run.
-    jsonwebtoken::crypto::sign(b"trial", &key, Algorithm::RS256).ok()?;
-    Some(key)
+    let key = EncodingKey::from_rsa_pem(pem.as_bytes()).map_err(|_| KeyProblem::Damaged)?;
+    jsonwebtoken::crypto::sign(b"trial", &key, Algorithm::RS256)
+        .map_err(|_| KeyProblem::Damaged)?;
+    Ok(key)
 }
 
 #[cfg(test)]

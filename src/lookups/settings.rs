@@ -93,13 +93,17 @@ impl LookupSettings {
     /// # Errors
     /// The first argument that is wrong, and the form that is accepted.
     pub(super) fn of(stanza: &Stanza, splunkd: &Rest) -> Result<Self> {
-        let monitor_input = stanza.get(&MONITOR_INPUT).with_context(|| {
-            format!(
-                "the parameter {} is missing: enter the name of a Docusign Monitor input",
-                MONITOR_INPUT.name
-            )
-        })?;
         let prefix = DS_MONITOR.input("");
+        let monitor_input = stanza
+            .get(&MONITOR_INPUT)
+            .map(|name| name.strip_prefix(&prefix).unwrap_or(name))
+            .filter(|name| !name.is_empty())
+            .with_context(|| {
+                format!(
+                    "the parameter {} is missing: enter the name of a Docusign Monitor input",
+                    MONITOR_INPUT.name
+                )
+            })?;
         let (mut users, mut accounts) = (false, false);
         for kind in stanza.get_or_default(&KINDS).split(',') {
             match kind.trim() {
@@ -112,10 +116,7 @@ impl LookupSettings {
             }
         }
         let settings = Self {
-            monitor_input: monitor_input
-                .strip_prefix(&prefix)
-                .unwrap_or(monitor_input)
-                .to_owned(),
+            monitor_input: monitor_input.to_owned(),
             user_id: params::optional_guid(stanza, &USER_ID)?,
             users,
             accounts,

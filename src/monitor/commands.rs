@@ -16,10 +16,11 @@ use crate::docusign::BaseUrl;
 use crate::docusign::client::ApiError;
 use crate::docusign::directory_api::{DirectoryApi, Part};
 use crate::docusign::jwt_grant::{CONSENT_REQUIRED, JwtGrant};
+use crate::secret::redact;
 use crate::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
 use crate::splunk::event;
 use crate::splunk::input_definition::InputDefinition;
-use crate::splunk::log::sentence;
+use crate::splunk::log::{one_line, sentence};
 use crate::splunk::{Command, Session};
 
 /// The commands for a person.
@@ -84,7 +85,9 @@ enum Finding {
 
 impl Screen {
     fn line(&mut self, label: &str, text: impl fmt::Display) -> Result<()> {
-        writeln!(self.out, "{label:<15}{text}").context("could not write to the standard output")
+        let text = text.to_string();
+        writeln!(self.out, "{label:<15}{}", one_line(&redact(&text)))
+            .context("could not write to the standard output")
     }
 
     fn step(&mut self, name: &str, finding: &Finding) -> Result<()> {

@@ -18,6 +18,33 @@ use crate::durable;
 /// More than any hand-written configuration has.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
+/// The longest key that a message repeats.
+const MAX_KEY_CHARS: usize = 32;
+
+/// Letters that may be wrong, missing or swapped in the name of an argument.
+const MAX_TYPOS: usize = 3;
+
+/// Keys that Splunk gives every input, so that a file may come from there. Source: inputs.conf.spec.
+const SPLUNKS_OWN_KEYS: [&str; 17] = [
+    "_TCP_ROUTING",
+    "crcSalt",
+    "disabled",
+    "host",
+    "index",
+    "interval",
+    "persistentQueueSize",
+    "python.required",
+    "python.version",
+    "queue",
+    "queueSize",
+    "run_introspection",
+    "run_only_one",
+    "sendEventMaxSizeKB",
+    "source",
+    "sourcetype",
+    "start_by_shell",
+];
+
 /// The command line of an input that runs without splunkd.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -75,7 +102,7 @@ impl Options {
     ///
     /// # Errors
     /// The file cannot be read, is not a configuration, or has no such stanza; no value is ever quoted.
-    pub fn read(self, scheme: &Scheme, log: &Log) -> Result<InputDefinition> {
+    pub fn read(self, scheme: &'static Scheme, log: &Log) -> Result<InputDefinition> {
         // Made anew where a volume is not mounted, it would hide that the position is elsewhere.
         if !self.checkpoint_dir.is_dir() {
             bail!(
@@ -87,21 +114,29 @@ impl Options {
         let name = self.input.strip_prefix(&prefix).unwrap_or(&self.input);
         let path = &self.conf;
         let mut params = params(path, scheme, name)?;
+        let warn = |sentence: &str| {
+            let fields = Fields::new()
+                .with("input", scheme.input(name))
+                .with("action", "configure");
+            log.warn(&fields, sentence);
+        };
         let is_clear = |value: &String| !value.is_empty() && value != MASK;
         let in_file = scheme
             .secrets()
             .any(|secret| params.get(secret.name).is_some_and(is_clear));
         if in_file && can_be_read_by_others(path) {
-            let fields = Fields::new()
-                .with("input", scheme.input(name))
-                .with("action", "configure");
-            log.warn(
-                &fields,
-                &format!(
-                    "The file {} holds a secret and can be read by other users of this machine: chmod 600, or put the secret in a file of its own or the environment",
-                    path.display()
-                ),
-            );
+            warn(&format!(
+                "The file {} contains a secret and can be read by other users of this machine: chmod 600, or put the secret in a file of its own or the environment",
+                path.display()
+            ));
+        }
+        for (key, meant) in misspelt(scheme, params.keys()) {
+            warn(&format!(
+                "The file {} sets {key}, which is no parameter of {} and is ignored{}",
+                path.display(),
+                scheme.kind,
+                meant.map_or(String::new(), |meant| format!(". Did you mean {meant}?"))
+            ));
         }
         for secret in scheme.secrets() {
             if let Some(value) = from_environment(scheme, secret)? {
@@ -114,6 +149,38 @@ impl Options {
             stanza: Stanza::new(name.to_owned(), None, params),
         })
     }
+}
+
+/// The keys that are neither arguments nor Splunk's own, each with the argument that is most like it. What does not
+/// look like a key is not named: it may be a piece of a secret.
+fn misspelt<'a>(
+    scheme: &'static Scheme,
+    keys: impl Iterator<Item = &'a String>,
+) -> impl Iterator<Item = (&'a str, Option<&'static str>)> {
+    let is_key = |key: &&'a String| {
+        key.len() <= MAX_KEY_CHARS
+            && key
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'))
+    };
+    let is_known = |key: &&'a String| {
+        SPLUNKS_OWN_KEYS.contains(&key.as_str())
+            || scheme
+                .arguments
+                .iter()
+                .any(|argument| argument.name == *key)
+    };
+    keys.filter(is_key)
+        .filter(move |key| !is_known(key))
+        .map(|key| {
+            let names = scheme.arguments.iter().map(|argument| argument.name);
+            let distances =
+                names.map(|name| (strsim::osa_distance(&key.to_lowercase(), name), name));
+            let nearest = distances
+                .min()
+                .filter(|(distance, _)| *distance <= MAX_TYPOS);
+            (key.as_str(), nearest.map(|(_, name)| name))
+        })
 }
 
 /// The environment variable that may hold a secret argument.
@@ -199,9 +266,10 @@ fn stanzas(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
             bail!("line {} is neither a stanza nor key = value", number + 1);
         };
         let mut value = value.trim().to_owned();
-        while let Some(unfinished) = value.strip_suffix('\\') {
-            let next = lines.next().map_or("", |(_, line)| line.trim_end());
-            value = format!("{unfinished}\n{next}");
+        while value.ends_with('\\') {
+            value.pop();
+            value.push('\n');
+            value.push_str(lines.next().map_or("", |(_, line)| line.trim_end()));
         }
         let params = stanzas.entry(stanza.clone()).or_default();
         params.insert(key.trim().to_owned(), value);

@@ -12,6 +12,7 @@ use anyhow::{Context, Result, bail};
 use quick_xml::Reader;
 use quick_xml::escape::resolve_predefined_entity;
 use quick_xml::events::{BytesStart, Event};
+use zeroize::Zeroizing;
 
 use super::rest::Rest;
 use super::scheme::{Argument, Scheme};
@@ -48,13 +49,17 @@ pub struct Stanza {
     pub name: String,
     /// The app whose `inputs.conf` holds the stanza; older Splunk does not say.
     pub app: Option<String>,
-    params: BTreeMap<String, String>,
+    params: BTreeMap<String, Zeroizing<String>>,
 }
 
 impl Stanza {
     /// A stanza made of names and values.
     #[must_use]
     pub fn new(name: String, app: Option<String>, params: BTreeMap<String, String>) -> Self {
+        let params = params
+            .into_iter()
+            .map(|(param, value)| (param, Zeroizing::new(value)))
+            .collect();
         Self { name, app, params }
     }
 
@@ -73,7 +78,7 @@ impl Stanza {
     /// Replaces the value of an argument.
     pub fn set(&mut self, argument: &Argument, value: &str) {
         self.params
-            .insert(argument.name.to_owned(), value.to_owned());
+            .insert(argument.name.to_owned(), Zeroizing::new(value.to_owned()));
     }
 
     /// The secret arguments whose value is the mask.
@@ -138,7 +143,7 @@ impl InputDefinition {
         let name = full_name.strip_prefix(&prefix).with_context(|| {
             format!("expected a stanza named {prefix}<name>, got \"{full_name}\"")
         })?;
-        Ok(Self::new(&root, name, stanza))
+        Self::new(&root, name, stanza)
     }
 
     /// Reads the document of an external validation: exactly one `<item>`.
@@ -167,10 +172,10 @@ impl InputDefinition {
         let name = item
             .attribute("name")
             .context("the <item> in Splunk's XML arguments has no name")?;
-        Ok(Self::new(&root, name, item))
+        Self::new(&root, name, item)
     }
 
-    fn new(root: &Element, name: &str, stanza: &Element) -> Self {
+    fn new(root: &Element, name: &str, stanza: &Element) -> Result<Self> {
         let text = |name: &str| {
             root.children
                 .iter()
@@ -178,7 +183,11 @@ impl InputDefinition {
                 .map(|child| child.text.trim().to_owned())
                 .unwrap_or_default()
         };
-        Self {
+        // In an address of splunkd's they would lead to another place.
+        if matches!(name, "." | "..") {
+            bail!("an input cannot be named \"{name}\": choose another name");
+        }
+        Ok(Self {
             splunkd: Rest::new(&text("server_uri"), Secret::new(text("session_key"))),
             checkpoint_dir: PathBuf::from(text("checkpoint_dir")),
             stanza: Stanza::new(
@@ -186,7 +195,7 @@ impl InputDefinition {
                 stanza.attribute("app").map(str::to_owned),
                 stanza.params(),
             ),
-        }
+        })
     }
 }
 
@@ -196,7 +205,7 @@ struct Element {
     name: String,
     attributes: Vec<(String, String)>,
     children: Vec<Element>,
-    text: String,
+    text: Zeroizing<String>,
 }
 
 impl Element {
@@ -232,7 +241,7 @@ impl Element {
                 continue;
             };
             let value = match child.name.as_str() {
-                "param" => child.text.clone(),
+                "param" => child.text.to_string(),
                 "param_list" => {
                     let values: Vec<_> = child
                         .children
@@ -253,7 +262,7 @@ impl Element {
 fn read_document(from: impl Read) -> Result<Element> {
     let mut reader = Reader::from_reader(BufReader::new(from.take(MAX_DOCUMENT_BYTES)));
     let mut open: Vec<Element> = Vec::new();
-    let mut buffer = Vec::new();
+    let mut buffer = Zeroizing::new(Vec::new());
     loop {
         buffer.clear();
         let closed = match next_event(&mut reader, &mut buffer)? {

@@ -7,6 +7,15 @@
 use std::fmt::{self, Write as _};
 use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crate::secret::redact;
+
+/// The longest line. Where a pipe has room at all, it has room for so many bytes (`PIPE_BUF` of Linux).
+const MAX_LINE_BYTES: usize = 4096;
+
+/// How long the last words of a run wait for a reader.
+const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The levels that splunkd knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,19 +44,59 @@ impl Level {
     }
 }
 
-/// Writes log lines; clones write to the same place.
+/// Writes log lines; clones write to the same place. A line that finds no room is counted instead: a log that nobody
+/// reads must hold up neither the delivery nor the end of a run.
 #[derive(Clone)]
 pub struct Log {
-    out: Arc<Mutex<Box<dyn Write + Send>>>,
+    out: Arc<Mutex<Output>>,
     always: Fields,
 }
 
+/// Whether a line can be written without waiting for its reader, after waiting for no longer than this.
+type HasRoom = Box<dyn Fn(Duration) -> bool + Send>;
+
+#[cfg(unix)]
+fn stderr_has_room(patience: Duration) -> bool {
+    use rustix::event::{PollFd, PollFlags, Timespec, poll};
+    let stderr = std::io::stderr();
+    let timeout = Timespec::try_from(patience).ok();
+    let mut polled = [PollFd::new(&stderr, PollFlags::OUT)];
+    // Where nobody can say, as with a closed descriptor, the attempt to write decides.
+    poll(&mut polled, timeout.as_ref()).map_or(true, |ready| ready > 0)
+}
+
+#[cfg(not(unix))]
+fn stderr_has_room(_: Duration) -> bool {
+    true
+}
+
+struct Output {
+    out: Box<dyn Write + Send>,
+    has_room: HasRoom,
+    /// Lines that found no room since the last one that did.
+    lost: u64,
+}
+
 impl Log {
-    /// A log that writes to `out`.
+    /// A log that writes to `out`, which is always ready.
     #[must_use]
     pub fn new(out: Box<dyn Write + Send>) -> Self {
+        Self::with_room(out, Box::new(|_| true))
+    }
+
+    /// The log of the process.
+    #[must_use]
+    pub fn to_stderr() -> Self {
+        Self::with_room(Box::new(std::io::stderr()), Box::new(stderr_has_room))
+    }
+
+    fn with_room(out: Box<dyn Write + Send>, has_room: HasRoom) -> Self {
         Self {
-            out: Arc::new(Mutex::new(out)),
+            out: Arc::new(Mutex::new(Output {
+                out,
+                has_room,
+                lost: 0,
+            })),
             always: Fields::new(),
         }
     }
@@ -61,11 +110,16 @@ impl Log {
         }
     }
 
-    /// Writes one line. A log that cannot be written is no reason to stop collecting, so failures are ignored.
+    /// Writes one line, without any secret that exists. A log that cannot be written is no reason to stop collecting,
+    /// so failures are ignored.
     pub fn write(&self, level: Level, fields: &Fields, sentence: &str) {
         let line = line(level, &self.always.clone().and(fields), sentence);
+        let patience = match level {
+            Level::Error | Level::Fatal => LAST_WORDS_PATIENCE,
+            _ => Duration::ZERO,
+        };
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        let _ = out.write_all(line.as_bytes()).and_then(|()| out.flush());
+        out.write(&line, patience);
     }
 
     /// [`Log::write`] at INFO.
@@ -76,6 +130,34 @@ impl Log {
     /// [`Log::write`] at WARN.
     pub fn warn(&self, fields: &Fields, sentence: &str) {
         self.write(Level::Warn, fields, sentence);
+    }
+}
+
+impl Output {
+    fn write(&mut self, text: &str, patience: Duration) {
+        if !(self.has_room)(patience) {
+            self.lost += 1;
+            return;
+        }
+        if self.lost > 0 {
+            let fields = Fields::new()
+                .with("action", "skip_log_lines")
+                .with("n_lines", self.lost);
+            let notice = line(
+                Level::Warn,
+                &fields,
+                "The standard error was not read, so these lines could not be logged.",
+            );
+            self.lost = 0;
+            self.print(&notice);
+            return self.write(text, patience);
+        }
+        self.print(text);
+    }
+
+    fn print(&mut self, line: &str) {
+        let written = self.out.write_all(line.as_bytes());
+        let _ = written.and_then(|()| self.out.flush());
     }
 }
 
@@ -90,7 +172,8 @@ impl Fields {
         Self::default()
     }
 
-    /// Adds a field. A value with white space, quotes or nothing in it is quoted, as Splunk's own search reads it.
+    /// Adds a field. A value with white space, separators, quotes or nothing in it is quoted, as Splunk's own search
+    /// reads it.
     #[must_use]
     pub fn with(mut self, key: &str, value: impl fmt::Display) -> Self {
         let value = value.to_string();
@@ -98,9 +181,9 @@ impl Fields {
         self.0.push_str(key);
         self.0.push('=');
         let plain = !value.is_empty()
-            && !value
-                .chars()
-                .any(|c| c.is_whitespace() || c.is_control() || matches!(c, '"' | '\\'));
+            && !value.chars().any(|c| {
+                c.is_whitespace() || is_unprintable(c) || matches!(c, '"' | '\\' | ',' | ';' | '=')
+            });
         if plain {
             self.0.push_str(&value);
         } else {
@@ -174,20 +257,113 @@ pub fn sentence(text: &str) -> String {
 }
 
 fn line(level: Level, fields: &Fields, text: &str) -> String {
-    format!("{}{} {}\n", level.name(), fields.0, sentence(text))
+    let line = format!("{}{} {}", level.name(), fields.0, sentence(text));
+    let mut line = redact(&line).into_owned();
+    if line.len() >= MAX_LINE_BYTES {
+        line.truncate(line.floor_char_boundary(MAX_LINE_BYTES - "\u{2026}\n".len()));
+        line.push('\u{2026}');
+    }
+    line.push('\n');
+    line
 }
 
-/// Control characters, line breaks among them, would split or corrupt a record of splunkd's log.
-fn one_line(text: &str) -> String {
-    text.trim()
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .collect()
+/// The text on one line, fit for a log and a terminal: line breaks become blanks, and what would move the cursor, turn
+/// the direction of writing or hide itself is escaped.
+#[must_use]
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.trim().chars() {
+        match c {
+            '\n' | '\r' | '\t' | '\u{85}' | '\u{2028}' | '\u{2029}' => line.push(' '),
+            c if is_unprintable(c) => {
+                let _ = write!(line, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+/// Control characters, separators of lines, and characters of Unicode that have no width or turn the direction.
+fn is_unprintable(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{AD}' | '\u{61C}' | '\u{180E}' | '\u{200B}'..='\u{200F}' | '\u{2028}'..='\u{202E}'
+            | '\u{2060}'..='\u{206F}' | '\u{FEFF}' | '\u{FFF9}'..='\u{FFFB}')
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Fields, Level, line};
+    use std::io::Write;
+    use std::sync::{Arc, Mutex};
+
+    use super::{Fields, Level, Log, MAX_LINE_BYTES, line};
+    use crate::secret::Secret;
+
+    /// A pipe with room for so many lines.
+    #[derive(Clone, Default)]
+    struct Pipe(Arc<Mutex<(usize, String)>>);
+
+    impl Write for Pipe {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            let mut pipe = self.0.lock().unwrap();
+            pipe.0 = pipe.0.checked_sub(1).expect("room was asked for");
+            pipe.1.push_str(std::str::from_utf8(bytes).unwrap());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_counted_and_told_when_there_is_some() {
+        let pipe = Pipe::default();
+        let room = pipe.clone();
+        let has_room = move |_| room.0.lock().unwrap().0 > 0;
+        let log = Log::with_room(Box::new(pipe.clone()), Box::new(has_room));
+        let say = |text: &str| log.info(&Fields::new(), text);
+        pipe.0.lock().unwrap().0 = 1;
+        for text in ["one", "two", "three"] {
+            say(text);
+        }
+        pipe.0.lock().unwrap().0 = 9;
+        say("four");
+        let text = pipe.0.lock().unwrap().1.clone();
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 3, "{text}");
+        assert_eq!((lines[0], lines[2]), ("INFO One.", "INFO Four."));
+        assert!(lines[1].contains(" n_lines=2 "), "{text}");
+    }
+
+    #[test]
+    fn a_line_is_never_longer_than_what_a_pipe_takes_at_once() {
+        for length in [MAX_LINE_BYTES - 10, MAX_LINE_BYTES, 100_000] {
+            let text = line(Level::Info, &Fields::new(), &"\u{e4}".repeat(length));
+            assert!(text.len() <= MAX_LINE_BYTES && text.ends_with("\u{2026}\n"));
+        }
+    }
+
+    #[test]
+    fn no_secret_gets_into_a_line() {
+        let secret = Secret::new("correct horse battery staple".to_owned());
+        let fields = Fields::new().with("code", secret.expose());
+        let text = line(
+            Level::Error,
+            &fields,
+            "it said correct horse battery staple",
+        );
+        assert_eq!(text, "ERROR code=\"******\" It said ******.\n");
+    }
+
+    #[test]
+    fn what_moves_the_cursor_or_turns_the_direction_is_escaped() {
+        let fields = Fields::new().with("a", "x\u{202e}y").with("b", "n=1,m=2");
+        assert_eq!(
+            line(Level::Info, &fields, "\u{1b}[2J\u{2028}z\u{200b}"),
+            "INFO a=\"x\\\\u{202e}y\" b=\"n=1,m=2\" \\u{1b}[2J z\\u{200b}.\n"
+        );
+    }
 
     #[test]
     fn a_line_has_a_level_fields_and_a_sentence() {

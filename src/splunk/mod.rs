@@ -23,6 +23,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use quick_xml::escape::escape;
 
 use crate::clock::{Clock, SystemClock};
+use crate::secret::redact;
 use conf_file::Options;
 use event::{EventWriter, Format};
 use input_definition::InputDefinition;
@@ -210,7 +211,8 @@ fn name_argument(argument: &str) -> String {
 
 /// The whole program: reads the mode from the arguments, does it, and reports a failure once.
 pub fn main(input: &dyn ModularInput) -> ExitCode {
-    let log = Log::new(Box::new(std::io::stderr()));
+    leave_no_core_file();
+    let log = Log::to_stderr();
     report_panics(log.clone());
     let session = Session {
         clock: Arc::new(SystemClock::new()),
@@ -284,7 +286,7 @@ fn validate(input: &dyn ModularInput, session: &Session, stdin: impl Read) -> Re
     let Err(error) = checked else {
         return Ok(ExitCode::SUCCESS);
     };
-    let message = sentence(&format!("{error:#}"));
+    let message = sentence(&redact(&format!("{error:#}")));
     print(&format!(
         "<error><message>{}</message></error>\n",
         escape(&message)
@@ -392,6 +394,24 @@ fn help(input: &dyn ModularInput) -> String {
 #[must_use]
 pub fn home() -> Option<PathBuf> {
     std::env::var_os("SPLUNK_HOME").map(PathBuf::from)
+}
+
+/// A core file would hold the private key. The limit is enough for a file; a program that the kernel pipes cores to
+/// ignores it.
+fn leave_no_core_file() {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{
+            DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit,
+        };
+        let none = Rlimit {
+            current: Some(0),
+            maximum: Some(0),
+        };
+        // Either may be forbidden, which is no reason not to collect.
+        let _ = setrlimit(Resource::Core, none);
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
 }
 
 /// splunkd can hand down an `SSL_CERT_FILE` of its own, which vouches for Splunk and not for the internet. The TLS

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail};
+use zeroize::Zeroizing;
 
 use super::checkpoint::file_stem;
 use super::input_definition::{MASK, Stanza};
@@ -31,7 +32,13 @@ pub fn load(splunkd: &Rest, scheme: &Scheme, name: &str) -> Result<Secrets, Rest
                 .to_owned(),
         ));
     };
-    let stored: BTreeMap<String, String> = serde_json::from_str(&text).unwrap_or_default();
+    // What is not what we wrote must not be taken for nothing: the next save would write over it.
+    let stored: BTreeMap<String, String> = serde_json::from_str(&text).map_err(|_| {
+        RestError::Unusable(
+            "the entry of this input in secure storage is unreadable: delete it there and paste the secrets again"
+                .to_owned(),
+        )
+    })?;
     Ok(stored
         .into_iter()
         .map(|(param, secret)| (param, Secret::new(secret)))
@@ -62,17 +69,17 @@ fn save(splunkd: &Rest, scheme: &Scheme, name: &str, secrets: &Secrets) -> Resul
         .iter()
         .map(|(param, secret)| (param, secret.expose()))
         .collect();
-    let json = Secret::new(serde_json::to_string(&exposed)?);
+    let json = Zeroizing::new(serde_json::to_string(&exposed)?);
     let user = file_stem(&scheme.input(name));
     let create = [
         ("name", user.as_str()),
         ("realm", scheme.app),
-        ("password", json.expose()),
+        ("password", json.as_str()),
     ];
     match splunkd.post(&storage_path(scheme), &create) {
         Err(error) if error.status() == Some(ALREADY_THERE) => splunkd.post(
             &entry_path(scheme, &entry_name(scheme, name)),
-            &[("password", json.expose())],
+            &[("password", json.as_str())],
         ),
         other => other,
     }

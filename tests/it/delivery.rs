@@ -951,3 +951,39 @@ fn more_and_longer_records_than_expected_arrive_whole() {
     let data: Vec<_> = events.iter().map(|event| &event.data).collect();
     assert!(data.iter().copied().eq(&records));
 }
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_neither_the_delivery_nor_the_end() {
+    let pages = 220;
+    let docusign = Docusign::new().records((0..100 * pages).map(|n| short(n).0));
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path())
+        .param("limit", "100")
+        .leave_stderr_unread();
+    let run = input.run(ds_monitor());
+    run.assert_exit(0);
+    assert_eq!(run.events().len(), 100 * pages);
+    let lines = run.log_lines();
+    assert!(lines.len() < pages, "the pipe held every line");
+    assert!(
+        lines
+            .iter()
+            .all(|line| line.field("action") != "skip_log_lines")
+    );
+
+    // A run whose log is full ends as soon as it is told to.
+    let folder = tempdir().unwrap();
+    let asked = docusign.requests().len();
+    docusign.latency(Duration::from_millis(5));
+    let mut running = input.checkpoint_dir(folder.path()).spawn(ds_monitor());
+    let mut stdout = running.stdout.take().unwrap();
+    let reader = std::thread::spawn(move || std::io::copy(&mut stdout, &mut std::io::sink()));
+    docusign.wait_for_requests(asked + 200, DEADLINE);
+    running.terminate();
+    running.wait(DEADLINE);
+    assert!(reader.join().unwrap().unwrap() > 0);
+    assert!(
+        docusign.requests().len() < asked + pages,
+        "it ended by itself"
+    );
+}

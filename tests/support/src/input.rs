@@ -14,7 +14,7 @@ use std::fmt::{self, Debug, Write as _};
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -41,6 +41,7 @@ pub struct Input {
     server_uri: String,
     checkpoint_dir: PathBuf,
     keeps_stdin_open: bool,
+    leaves_stderr: bool,
     /// The checkpoint directory of an input that was given none; removed with the last clone.
     _own_dir: Arc<TempDir>,
 }
@@ -93,6 +94,7 @@ impl Input {
             server_uri: "https://127.0.0.1:1".to_owned(),
             checkpoint_dir: own_dir.path().to_owned(),
             keeps_stdin_open: false,
+            leaves_stderr: false,
             _own_dir: Arc::new(own_dir),
         };
         let input = input
@@ -251,6 +253,12 @@ impl Input {
             .finish()
     }
 
+    /// Nobody reads stderr before the process has ended.
+    pub fn leave_stderr_unread(mut self) -> Self {
+        self.leaves_stderr = true;
+        self
+    }
+
     /// Starts the binary with any arguments and any stdin.
     pub fn start(&self, binary: &Path, arguments: &[&str], stdin_text: String) -> Running {
         let inherited =
@@ -271,8 +279,14 @@ impl Input {
 
         let stderr = Arc::new(Stderr::default());
         let mut pipe = child.stderr.take().unwrap();
-        let collector = stderr.clone();
-        thread::spawn(move || collector.collect(&mut pipe));
+        let unread = match self.leaves_stderr {
+            true => Some(pipe),
+            false => {
+                let collector = stderr.clone();
+                thread::spawn(move || collector.collect(&mut pipe));
+                None
+            }
+        };
         let mut stdin = child.stdin.take().unwrap();
         // A process that ends without reading is for the test to judge, not for this write.
         let _ = stdin.write_all(stdin_text.as_bytes());
@@ -282,6 +296,7 @@ impl Input {
             stdout_read: vec![],
             child,
             stderr,
+            unread,
             command: format!("{} {}", binary.display(), arguments.join(" "))
                 .trim_end()
                 .to_owned(),
@@ -364,6 +379,8 @@ pub struct Running {
     pub stdout: Option<ChildStdout>,
     stdout_read: Vec<u8>,
     stderr: Arc<Stderr>,
+    /// What nobody reads before the process has ended.
+    unread: Option<ChildStderr>,
     command: String,
     stdin_text: String,
     input: Input,
@@ -383,7 +400,9 @@ impl Running {
     /// moment between the two.
     fn ended(&mut self, deadline: Duration) -> Option<ExitStatus> {
         let end = Instant::now() + deadline;
-        self.stderr.wait(deadline, |_| false);
+        if self.unread.is_none() {
+            self.stderr.wait(deadline, |_| false);
+        }
         loop {
             match self.child.try_wait().unwrap() {
                 None if Instant::now() < end => thread::sleep(Duration::from_millis(1)),
@@ -413,8 +432,12 @@ impl Running {
 
     /// What there is of a process that has ended.
     fn outcome(&mut self) -> Outcome {
+        let status = self.child.wait().unwrap();
+        if let Some(mut unread) = self.unread.take() {
+            self.stderr.collect(&mut unread);
+        }
         Outcome {
-            status: self.child.wait().unwrap(),
+            status,
             stdout: std::mem::take(&mut self.stdout_read),
             stderr: self.stderr.text(),
             command: self.command.clone(),
