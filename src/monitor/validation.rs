@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 
 use super::configure::{Configured, KeySource, NotConfigured, configure};
-use super::settings::{DS_MONITOR, Settings};
+use super::settings::{DS_MONITOR, HEC_TOKEN, HEC_URL, PROXY_PASSWORD, PROXY_URL, Settings};
 use super::start_from::StartFrom;
 use crate::clock::Clock;
 use crate::docusign::client::{ApiError, Client};
@@ -56,6 +56,7 @@ pub(super) fn validate(definition: InputDefinition, session: &Session) -> Result
     {
         return Ok(());
     }
+    require_secrets_of_new_destinations(saved.as_ref(), &stanza)?;
     let configured = match configure(stanza, &splunkd, now) {
         Ok(configured) => configured,
         // The arguments are good, and the key cannot have changed.
@@ -101,6 +102,26 @@ fn only_masks(saved: &Entry, edited: &Stanza) -> bool {
         masks || drops_mask || before == after
     });
     masks_one && unchanged
+}
+
+/// A stored secret is for the address that it was entered for: whoever may edit the input, but not read its secrets,
+/// must not have them sent elsewhere.
+fn require_secrets_of_new_destinations(saved: Option<&Entry>, edited: &Stanza) -> Result<()> {
+    for (secret, destination) in [(&HEC_TOKEN, &HEC_URL), (&PROXY_PASSWORD, &PROXY_URL)] {
+        let before = saved.and_then(|saved| saved.text(destination.name));
+        let before = before.as_deref().unwrap_or_default().trim();
+        let after = edited.get(destination).unwrap_or_default();
+        let is_new = before.trim_end_matches('/') != after.trim_end_matches('/');
+        if is_new && !after.is_empty() && edited.get(secret) == Some(MASK) {
+            bail!(
+                "the parameter {} is masked, but {} has changed, and a stored secret is not sent to another address: enter {} again",
+                secret.name,
+                destination.name,
+                secret.name
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Why a test did not pass.

@@ -8,6 +8,7 @@ use support::docusign::{
 };
 use support::hec::Hec;
 use support::input::Input;
+use support::proxy::Proxy;
 use support::splunkd::Splunkd;
 
 fn input(docusign: &Docusign) -> Input {
@@ -163,7 +164,8 @@ fn a_stored_secret_that_cannot_be_used_is_refused_and_the_mask_is_not_tested_in_
     splunkd.set_secret(realm, user, Some(&secrets));
     let input = input
         .param("hec_url", hec.url())
-        .param("hec_token", "******");
+        .param("hec_token", "******")
+        .saved_in(&splunkd);
     let before = docusign.requests().len();
     let message = refusal(&input);
     assert!(message.contains("hec_token"), "{message}");
@@ -234,4 +236,45 @@ fn a_named_pipe_that_nobody_writes_to_is_no_key_and_no_certificate() {
         let message = refusal(&input(&docusign).param(param, pipe.to_str().unwrap()));
         assert!(message.contains("nobody writes to"), "{message}");
     }
+}
+
+#[test]
+fn a_stored_secret_is_not_sent_to_another_address_than_it_was_entered_for() {
+    let docusign = Docusign::new();
+    let (splunkd, input) = splunkd_after_a_run(&docusign);
+    let [(realm, user, secrets)] = &splunkd.secrets()[..] else {
+        panic!("one entry for the input");
+    };
+    let mut secrets: BTreeMap<String, String> = serde_json::from_str(secrets).unwrap();
+    for secret in ["hec_token", "proxy_password"] {
+        secrets.insert(secret.to_owned(), "s3cret-of-this-input".to_owned());
+    }
+    let secrets = serde_json::to_string(&secrets).unwrap();
+    splunkd.set_secret(realm, user, Some(&secrets));
+    let (ours, theirs) = (Hec::new(), Hec::new());
+    let proxy = Proxy::start();
+    let saved = input
+        .param("hec_url", ours.url())
+        .param("hec_token", "******")
+        .saved_in(&splunkd);
+    for (param, value, secret) in [
+        ("hec_url", theirs.url(), "hec_token"),
+        ("proxy_url", proxy.url(), "proxy_password"),
+    ] {
+        let edited = saved
+            .clone()
+            .param("proxy_user", "u")
+            .param("proxy_password", "******")
+            .param(param, value);
+        let message = refusal(&edited);
+        assert!(
+            message.contains(&format!("enter {secret} again")),
+            "{message}"
+        );
+    }
+    assert!(theirs.requests().is_empty() && proxy.seen().is_empty());
+    // The address itself may be written in another way.
+    let slash = saved.param("hec_url", ours.url() + "/");
+    let outcome = slash.validate(ds_monitor());
+    assert!(!String::from_utf8_lossy(&outcome.stdout).contains("again"));
 }
