@@ -12,9 +12,9 @@ use std::sync::OnceLock;
 
 use serde_json::{Value, json};
 
-use support::conf::{conf, read, setting, table};
+use support::conf::{conf, macros, read, setting, stanza, table};
 use support::search_time::SearchTime;
-use support::spl::matches;
+use support::spl::{Search, World, matches};
 
 type Cells = BTreeMap<String, String>;
 
@@ -438,4 +438,102 @@ fn severity_is_read_in_docusigns_words_and_in_the_feeds_in_any_case() {
         let found = search_time.find(&record("Alert", "TooManyLoginFailures", json!(""), data));
         assert_eq!(found.get("severity"), severity, "{word}");
     }
+}
+
+/// The saved search that proposes rows: each fits the table as it is, and makes its pair known.
+#[test]
+fn a_pair_that_the_table_does_not_know_comes_out_as_a_row_that_it_then_knows() {
+    let unknown = [
+        record("Gadget", "Frobnicated", json!(""), json!({})),
+        record("Gadget", "Created", json!("Colour"), json!({})),
+        record("Envelope", "Sent", json!(""), json!({})),
+    ];
+    let search_time = SearchTime::read();
+    let world = World {
+        now: 1_767_607_200,
+        events: unknown
+            .iter()
+            .map(|record| search_time.event(record))
+            .collect(),
+        lookups: search_time.lookups(),
+        earliest: "-30d@d".to_owned(),
+        latest: "now".to_owned(),
+    };
+    let settings = stanza(
+        &conf("savedsearches"),
+        "Docusign Monitor - Rows for the table",
+    );
+    let search = Search::parse(setting(&settings, "search").unwrap(), &macros()).unwrap();
+    let columns = table("ds_actions").0;
+    assert_eq!(search.flow(None).unwrap().output(), Some(columns.clone()));
+    let proposed = search.run(&world).unwrap();
+    let mut pairs = vec![];
+    for row in &proposed {
+        let cell = |column: &str| row.get(column).map_or("", |values| values[0].as_str());
+        assert!(
+            columns.iter().all(|column| row.contains_key(column)),
+            "{row:?}"
+        );
+        assert!(cell("evidence").contains("6b1f0a52-0f4e-4c43-9a39-0d1c8e5f7a11"));
+        let taken_for = row_of(cell("object"), cell("action"), "none");
+        for column in [
+            "data_model",
+            "cim_action",
+            "status",
+            "change_type",
+            "object_category",
+        ] {
+            assert_eq!(cell(column), taken_for[column], "{column}");
+        }
+        assert_eq!([cell("known"), cell("basis")], ["yes", "verified"]);
+        assert_eq!([cell("outcome"), cell("property")], ["*", "*"]);
+        pairs.push([
+            cell("object"),
+            cell("action"),
+            cell("event_name"),
+            cell("meaning"),
+        ]);
+    }
+    pairs.sort_unstable();
+    assert_eq!(
+        pairs,
+        [
+            [
+                "Gadget",
+                "Created",
+                "Gadget Created",
+                "Docusign says Created of Gadget."
+            ],
+            [
+                "Gadget",
+                "Frobnicated",
+                "Gadget Frobnicated",
+                "Docusign says Frobnicated of Gadget."
+            ],
+        ]
+    );
+}
+
+#[test]
+fn the_readme_says_how_many_meanings_are_verified_and_how_many_inferred() {
+    let known = || {
+        rows()
+            .iter()
+            .map(|(_, row)| row)
+            .filter(|row| row["known"] == "yes")
+    };
+    let names = |rows: &mut dyn Iterator<Item = &'static Cells>| {
+        rows.map(|row| row["event_name"].as_str())
+            .collect::<BTreeSet<&str>>()
+    };
+    let verified = names(&mut known().filter(|row| row["basis"] == "verified"));
+    let all = names(&mut known());
+    let said = format!(
+        "Of {} meanings, {} are verified and {} inferred",
+        all.len(),
+        verified.len(),
+        all.len() - verified.len()
+    );
+    let readme = read("README.md").replace('\n', " ");
+    assert!(readme.contains(&said), "{said}");
 }

@@ -250,7 +250,7 @@ fn every_row_of_the_table_is_what_cim_allows() {
                 "eventId": "6b1f0a52-0f4e-4c43-9a39-0d1c8e5f7a11",
                 "accountId": "a4d80c6e-71f2-4b39-8e5d-0c9b2a1f6378", "organizationId": "",
                 "userId": "3f9d1c52-8b47-4e0a-a6c3-90d2e4f7b815", "ipAddress": "203.0.113.7",
-                "object": text("object"), "action": text("action"), "property": "", "field": "",
+                "object": text("object"), "action": text("action"), "property": text("property"), "field": "",
                 "result": result, "source": "Web", "data": {},
             });
             let found = search_time.find(&record);
