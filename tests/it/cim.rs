@@ -238,11 +238,19 @@ fn sample_events_come_out_with_the_right_model_and_fields() {
     MODELS.iter().for_each(every_model);
 }
 
-/// Every row of the table, on the most ordinary record: no row may lead to something that CIM forbids.
+/// Everything that the table says, on the most ordinary record: no row may lead to something that CIM forbids.
 #[test]
 fn every_row_of_the_table_is_what_cim_allows() {
     let search_time = SearchTime::read();
+    let mut seen = BTreeSet::new();
     for row in table("ds_actions").1 {
+        // What follows depends on what the row says, and of its keys on these two alone.
+        let mut said = row.clone();
+        said.retain(|column, _| !["object", "action", "property"].contains(&column.as_str()));
+        let object = row["object"].to_lowercase();
+        if !seen.insert((said, ["user", "alert"].contains(&object.as_str()))) {
+            continue;
+        }
         let text = |column: &str| row[column].replace('*', "x");
         for result in ["", "Success", "Failed", "Pending"] {
             let record = serde_json::json!({
