@@ -21,6 +21,7 @@ use ds_monitor::splunk::input_definition::MASK;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use support::conf::table;
 use support::docusign::{
     ACCESS_TOKEN_MARK, Directory, Docusign, PRIVATE_KEY, cursor_at, sample_record, sample_timestamp,
 };
@@ -429,6 +430,10 @@ fn run_alone(folder: &Path) -> [String; 7] {
 
 fn say_what_next(screen: &mut Screen) -> Result<()> {
     screen.heading("What next")?;
+    let (verified, inferred) = meanings();
+    let evidence = format!(
+        "lookups/ds_actions.csv: {verified} meanings verified by public records, {inferred} inferred from names"
+    );
     screen.terms(&[
         (
             "Build it",
@@ -450,7 +455,26 @@ fn say_what_next(screen: &mut Screen) -> Result<()> {
             "Look at it",
             "the app's menu: six dashboards, and eighteen detections, off until you enable them",
         ),
+        ("Add to it", &evidence),
     ])
+}
+
+/// Meanings in the table of events: verified ones, and those that are only inferred.
+fn meanings() -> (usize, usize) {
+    let (_, rows) = table("ds_actions");
+    let names = |is_counted: fn(&BTreeMap<String, String>) -> bool| {
+        let names = rows.iter().filter(|row| is_counted(row));
+        names
+            .map(|row| value_of(row, "event_name"))
+            .collect::<BTreeSet<_>>()
+    };
+    let verified = names(|row| value_of(row, "basis") == "verified").len();
+    let known = names(|row| value_of(row, "known") == "yes").len();
+    (verified, known.saturating_sub(verified))
+}
+
+fn value_of<'a>(row: &'a BTreeMap<String, String>, column: &str) -> &'a str {
+    row.get(column).map_or("", String::as_str)
 }
 
 /// What Splunk indexes, as a table.

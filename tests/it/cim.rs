@@ -238,11 +238,19 @@ fn sample_events_come_out_with_the_right_model_and_fields() {
     MODELS.iter().for_each(every_model);
 }
 
-/// Every row of the table, on the most ordinary record: no row may lead to something that CIM forbids.
+/// Everything that the table says, on the most ordinary record: no row may lead to something that CIM forbids.
 #[test]
 fn every_row_of_the_table_is_what_cim_allows() {
     let search_time = SearchTime::read();
+    let mut seen = BTreeSet::new();
     for row in table("ds_actions").1 {
+        // What follows depends on what the row says, and of its keys on these two alone.
+        let mut said = row.clone();
+        said.retain(|column, _| !["object", "action", "property"].contains(&column.as_str()));
+        let object = row["object"].to_lowercase();
+        if !seen.insert((said, ["user", "alert"].contains(&object.as_str()))) {
+            continue;
+        }
         let text = |column: &str| row[column].replace('*', "x");
         for result in ["", "Success", "Failed", "Pending"] {
             let record = serde_json::json!({
@@ -250,7 +258,7 @@ fn every_row_of_the_table_is_what_cim_allows() {
                 "eventId": "6b1f0a52-0f4e-4c43-9a39-0d1c8e5f7a11",
                 "accountId": "a4d80c6e-71f2-4b39-8e5d-0c9b2a1f6378", "organizationId": "",
                 "userId": "3f9d1c52-8b47-4e0a-a6c3-90d2e4f7b815", "ipAddress": "203.0.113.7",
-                "object": text("object"), "action": text("action"), "property": "", "field": "",
+                "object": text("object"), "action": text("action"), "property": text("property"), "field": "",
                 "result": result, "source": "Web", "data": {},
             });
             let found = search_time.find(&record);

@@ -55,6 +55,9 @@ mod tidy;
 /// The search-time files: every name that a setting or a search uses exists.
 mod knowledge;
 
+/// The table of events: what its rows rest on, and which one each spelling reaches.
+mod actions;
+
 /// The reader of searches, held against what Splunk says of its language.
 mod spl;
 
