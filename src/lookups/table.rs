@@ -1,8 +1,8 @@
 //! A CSV lookup that grows with every refresh: rows of other inputs stay, and so do rows that a refresh no longer
-//! finds, with the time when they were last seen.
+//! finds, with the time they were last seen.
 //!
-//! The master lies in the checkpoint directory and the app's file is its copy, because an app upgrade unpacks the
-//! shipped, empty file over the app's. Rows wait in a spool until the refresh is complete, so that one that fails
+//! The master is in the checkpoint directory and the app's file is its copy, because an upgrade of the app unpacks
+//! the shipped, empty file over the app's. Rows wait in a spool until the refresh is complete, so that one that fails
 //! changes nothing; the lock is held from reading the old table to the renames. Memory holds a key and a time per row,
 //! never the rows. Format: RFC 4180, UTF-8, header first.
 
@@ -35,7 +35,7 @@ pub struct Table {
     pub name: &'static str,
     /// The columns before [`LAST_COLUMNS`].
     pub columns: &'static [&'static str],
-    /// How many of the first columns tell rows apart.
+    /// How many of the first columns are the key of a row.
     pub key_columns: usize,
     /// Rows with this value in this column come first, so that they match first.
     pub first: Option<(&'static str, &'static str)>,
@@ -64,7 +64,7 @@ impl Table {
         })
     }
 
-    /// What tells a row apart, from its values.
+    /// The key of a row, from its values.
     pub fn key<'a>(&self, row: impl IntoIterator<Item = &'a [u8]>) -> Key {
         let mut hash = Sha256::new();
         for field in row.into_iter().take(self.key_columns) {

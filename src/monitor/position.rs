@@ -1,4 +1,4 @@
-//! Where an input stands in Docusign's stream, and where its next run begins.
+//! The position of an input in Docusign's stream, and where its next run starts.
 //!
 //! A position belongs to one stream: it is never used for another, and never taken for absent because it cannot be
 //! read. [`Position`] is what is kept, and [`crate::splunk::checkpoint`] keeps it.
@@ -18,20 +18,20 @@ use crate::splunk::log::{Fields, Log};
 /// How far a run steps back when the generation of the endpoint has changed.
 const GENERATION_OVERLAP: TimeDelta = TimeDelta::hours(1);
 
-/// Where a stanza stands in Docusign's stream: what its checkpoint holds.
+/// The position of a stanza in Docusign's stream: the content of its checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
     /// Everything before this cursor of Docusign's has been read by Splunk.
     pub cursor: String,
     /// The cursor that was sent for the last page that held records.
     pub cursor_before_last_records: String,
-    /// Open while a run is sending records: a run that finds it open was preceded by one that was cut off.
+    /// Open while a run sends records: a run that finds it open knows that the previous one was cut off.
     pub state: State,
     /// Whose stream the cursor belongs to.
     pub identity: Identity,
     /// The service user of the last run.
     pub user_id: String,
-    /// The `start_from` that the administrator has been told is ignored: once is enough.
+    /// The `start_from` that was logged as ignored: once is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored_start_from: Option<String>,
 }
@@ -42,7 +42,7 @@ pub struct Position {
 pub enum State {
     /// A run is sending records, or was cut off while it did.
     Open,
-    /// Nothing that was taken before the position can have been lost.
+    /// Nothing before the position can be lost any more.
     Closed,
 }
 
@@ -60,7 +60,7 @@ pub struct Identity {
 }
 
 impl Position {
-    /// The position of an input that has read nothing: the next run begins at `cursor`.
+    /// The position of an input that has read nothing: the next run starts at `cursor`.
     #[must_use]
     pub fn first(cursor: String, settings: &Settings) -> Self {
         Self {
@@ -73,7 +73,7 @@ impl Position {
         }
     }
 
-    /// The cursor that a run begins with.
+    /// The cursor that a run starts with.
     #[must_use]
     pub fn start(&self) -> &str {
         match self.state {
@@ -84,7 +84,7 @@ impl Position {
 }
 
 impl Identity {
-    /// What the settings lead to.
+    /// The stream that the settings lead to.
     #[must_use]
     pub fn of(settings: &Settings) -> Self {
         Self {
@@ -96,7 +96,7 @@ impl Identity {
     }
 }
 
-/// Finds the position to go on from, or saves the first one, before anything is asked of Docusign.
+/// Finds the position to continue from, or saves the first one, before the first request to Docusign.
 ///
 /// # Errors
 /// There is a checkpoint, but it cannot be used, or the first one cannot be saved.
@@ -112,14 +112,14 @@ pub fn resume(
             let position = Position::first(settings.start_from.cursor(clock.now()), settings);
             store.save(&position, clock.now())?;
             let fields = action("first_run").with("cursor", &position.cursor);
-            log.info(&fields, "No position is saved yet; collecting begins here.");
+            log.info(&fields, "No position is saved yet; collecting starts here.");
             return Ok(position);
         }
         Loaded::Newest(saved) => saved,
         Loaded::Previous(saved, problem) => {
             let fields = action("load_checkpoint").with("cursor", saved.checkpoint.start());
             let sentence = format!(
-                "{problem}. The copy of the checkpoint before is used; some records may come twice"
+                "{problem}. Using the previous copy of the checkpoint; some records may arrive twice"
             );
             log.warn(&fields, &sentence);
             saved
@@ -133,14 +133,14 @@ pub fn resume(
             .with("cursor_saved", &position.cursor);
         log.info(
             &fields,
-            "The run before was cut off. This one begins before its last page that held records, which may come twice.",
+            "The previous run was cut off. This one starts before its last page with records, which may arrive twice.",
         );
         position.cursor = position.start().to_owned();
     }
     Ok(position)
 }
 
-/// Says once, and not every minute, that a position makes `start_from` meaningless.
+/// Logs once, not every minute, that a position makes `start_from` meaningless.
 fn note_ignored_start(
     position: &mut Position,
     store: &CheckpointStore,
@@ -163,7 +163,7 @@ fn note_ignored_start(
     Ok(())
 }
 
-/// Checks that a saved position belongs to what the settings say.
+/// Checks that a saved position belongs to the stream of the settings.
 fn adopt(
     saved: Saved<Position>,
     store: &CheckpointStore,
@@ -195,7 +195,7 @@ fn adopt(
             .with("cursor", &cursor);
         log.warn(
             &fields,
-            "The other Monitor endpoint is used now, and its cursors are different. Collecting goes on from an hour before the last save; records of that time come twice.",
+            "The other Monitor endpoint is used now, and its cursors are different. Collecting continues from an hour before the last save; records from that hour arrive twice.",
         );
         position = Position::first(cursor, settings);
     }
@@ -205,10 +205,7 @@ fn adopt(
             .with("action", "change_user")
             .with("user_id_from", &position.user_id)
             .with("user_id_to", user_id);
-        log.info(
-            &fields,
-            "Another service user is used now; the position stays.",
-        );
+        log.info(&fields, "The service user has changed; the position stays.");
         position.user_id.clone_from(user_id);
     }
     position.identity = identity;
