@@ -19,7 +19,8 @@ use crate::docusign::client::{ApiError, Client};
 use crate::docusign::directory_api::{DirectoryApi, Part};
 use crate::docusign::jwt_grant::{CONSENT_REQUIRED, JwtGrant, PrivateKey};
 use crate::docusign::monitor_api::{MonitorApi, StreamSettings};
-use crate::position::{Position, State};
+use crate::failures;
+use crate::position::{POSITION_LOST, Position, State};
 use crate::retry::Patience;
 use crate::settings::{self, DS_MONITOR, Settings, StartFrom};
 use crate::splunk::checkpoint::{CheckpointStore, Loaded};
@@ -161,12 +162,17 @@ fn warn_untested(session: &Session, stanza: &Stanza, problem: &str) {
 fn client(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Client> {
     let mut network = settings.network.clone();
     network.patience = Patience::INTERACTIVE;
-    Client::new(network, Arc::clone(clock), Arc::new(|_| {}))
+    Client::new(
+        network,
+        Arc::clone(clock),
+        failures::docusign_remedy,
+        Arc::new(|_| {}),
+    )
 }
 
 fn probe(mut hec: HecSettings) -> Result<(), HecError> {
     hec.network.patience = Patience::INTERACTIVE;
-    hec::probe(hec)
+    hec::probe(&hec)
 }
 
 fn monitor_api(client: Client, settings: &Settings, key: PrivateKey) -> MonitorApi {
@@ -394,7 +400,7 @@ fn for_lookups(asked: Result<String, ApiError>) -> Verdict {
 fn show(definition: &InputDefinition, session: &Session, screen: &mut Screen) -> Result<bool> {
     let input = DS_MONITOR.input(&definition.stanza.name);
     screen.line("Input", &input)?;
-    let saved = match CheckpointStore::peek(&definition.checkpoint_dir, &input)? {
+    let saved = match CheckpointStore::peek(&definition.checkpoint_dir, &input, POSITION_LOST)? {
         (path, Loaded::None) => {
             screen.line("Position", "none yet: the first run begins at start_from")?;
             screen.line("File", path.display())?;

@@ -12,10 +12,10 @@
 //! | module | may use | holds |
 //! |---|---|---|
 //! | [`monitor`] | all below but `lookups` | the input `ds_monitor`: a record becomes an event, a cursor a checkpoint |
-//! | [`lookups`] | `troubles`, `settings` and below | the input `ds_lookups`: users and accounts become rows |
+//! | [`lookups`] | `failures`, `settings` and below | the input `ds_lookups`: users and accounts become rows |
 //! | [`diagnosis`] | `position` and below | what an administrator sees: the test on saving, `check`, `show`, `reset` |
 //! | [`position`] | `settings` and below | where an input stands in the stream, and where its next run begins |
-//! | [`troubles`] | `splunk`, `docusign` and below | Docusign's errors as lines of Splunk's log |
+//! | [`failures`] | `splunk`, `docusign` and below | Docusign's errors as lines of Splunk's log |
 //! | [`settings`] | `splunk`, `docusign` and below | the declaration of every argument; text becomes checked settings |
 //! | [`splunk`] | the five below | the modular input protocol: scheme, configuration, events, log, checkpoint; the event collector |
 //! | [`docusign`] | the five below | JWT Grant and the Monitor API: hosts, tokens, pages, retries |
@@ -32,6 +32,7 @@ pub mod clock;
 pub mod diagnosis;
 pub mod docusign;
 pub mod durable;
+pub mod failures;
 pub mod http;
 pub mod lookups;
 pub mod monitor;
@@ -40,4 +41,3 @@ pub mod retry;
 pub mod secret;
 pub mod settings;
 pub mod splunk;
-pub mod troubles;

@@ -17,6 +17,7 @@ use crate::docusign::client::{ApiError, Client};
 use crate::docusign::directory_api::{DirectoryApi, Organization, Part, User, UserInfo, UserPage};
 use crate::docusign::jwt_grant::{CONSENT_REQUIRED, PrivateKey};
 use crate::docusign::{BaseUrl, is_guid};
+use crate::failures;
 use crate::settings::{self, DS_LOOKUPS, DS_MONITOR, LookupSettings, Output, Settings, iso};
 use crate::splunk::credentials;
 use crate::splunk::event::{Event, EventSink, EventWriter};
@@ -26,7 +27,6 @@ use crate::splunk::lookup_table::{Key, Refresh, Table};
 use crate::splunk::rest::Rest;
 use crate::splunk::scheme::Scheme;
 use crate::splunk::{ModularInput, Session};
-use crate::troubles;
 
 /// After so many users there is a line in the log.
 const PROGRESS_USERS: usize = 5_000;
@@ -97,7 +97,8 @@ impl ModularInput for DsLookups {
         let client = Client::new(
             monitor.network.clone(),
             Arc::clone(&session.clock),
-            troubles::log_retries(log.clone()),
+            failures::docusign_remedy,
+            failures::log_retries(log.clone()),
         )
         .map_err(configure)?;
         let mut identity = monitor.identity;
@@ -261,7 +262,7 @@ struct Account {
 
 impl Collector {
     fn refresh(mut self, settings: &LookupSettings) -> Result<()> {
-        let userinfo = self.directory.userinfo().map_err(troubles::failure)?;
+        let userinfo = self.directory.userinfo().map_err(failures::failure)?;
         let organizations = match self.directory.organizations() {
             Ok(organizations) => Some(organizations),
             Err(error) => {
@@ -401,10 +402,10 @@ impl Collector {
     fn pass_over(&self, error: ApiError, kept: &str) -> Result<()> {
         let consent = error.code.as_deref() == Some(CONSENT_REQUIRED);
         if !consent && !matches!(error.status, Some(401 | 403 | 404)) {
-            return Err(troubles::failure(error).into());
+            return Err(failures::failure(error).into());
         }
         let sentence = format!("{}. {kept}", error.sentence);
-        self.log.warn(&troubles::fields(&error), &sentence);
+        self.log.warn(&failures::fields(&error), &sentence);
         Ok(())
     }
 }

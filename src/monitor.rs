@@ -18,18 +18,18 @@ use crate::diagnosis;
 use crate::docusign::client::{ApiError, Client};
 use crate::docusign::jwt_grant::JwtGrant;
 use crate::docusign::monitor_api::{End, MonitorApi, Page, Record, Stream};
+use crate::failures;
 use crate::position::{Position, State, resume};
 use crate::settings::{DS_MONITOR, Settings, prefer_key_file, private_key, require_unmasked};
 use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::credentials::{self, Secrets};
-use crate::splunk::event::{Event, EventSink, Undelivered};
+use crate::splunk::event::{Event, EventSink, Receipt, Undelivered};
 use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
 use crate::splunk::input_definition::{InputDefinition, Stanza};
 use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::rest::Rest;
 use crate::splunk::scheme::Scheme;
 use crate::splunk::{Command, ModularInput, Session};
-use crate::troubles;
 
 /// How long a wait for the next page goes on before the pipe is looked at again.
 const PAGE_TICK: Duration = Duration::from_millis(10);
@@ -104,7 +104,8 @@ impl ModularInput for DsMonitor {
         let client = Client::new(
             settings.network.clone(),
             Arc::clone(&session.clock),
-            troubles::log_retries(log.clone()),
+            failures::docusign_remedy,
+            failures::log_retries(log.clone()),
         )
         .map_err(|error| Failure::of("configure", &error))?;
         let grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
@@ -157,7 +158,7 @@ fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dy
         }
     };
     let writer = HecWriter::new(
-        hec,
+        &hec,
         Arc::clone(&session.stop),
         Arc::clone(&session.clock),
         log.clone(),
@@ -281,7 +282,7 @@ impl From<Undelivered> for Stop {
 impl Stop {
     fn into_failure(self) -> anyhow::Error {
         match self {
-            Self::Docusign(error) => troubles::failure(error).into(),
+            Self::Docusign(error) => failures::failure(error).into(),
             Self::Undelivered(Undelivered::Refused(failure)) => failure.into(),
             Self::Undelivered(undelivered) => Failure {
                 level: Level::Warn,
@@ -340,7 +341,7 @@ impl Delivery {
     fn make_room(&mut self, page: &Page) -> Result<(), Stop> {
         let (events, bytes) = (page.len(), page.bytes());
         self.settle_until(|delivery| {
-            let unsaved = delivery.events.position() - delivery.saved_end;
+            let unsaved = delivery.events.progress().sent - delivery.saved_end;
             delivery.sent.is_empty() || delivery.events.has_room(unsaved, events, bytes)
         })
     }
@@ -349,7 +350,7 @@ impl Delivery {
     /// where nothing that has been taken can be lost: then a run that is cut off leaves nothing to repeat.
     fn mark_open(&mut self) -> Result<(), Stop> {
         match self.position.state {
-            State::Closed if !self.events.takes_for_good() => self.save(State::Open),
+            State::Closed if !self.events.progress().receipt.is_final() => self.save(State::Open),
             State::Open | State::Closed => Ok(()),
         }
     }
@@ -380,7 +381,7 @@ impl Delivery {
         self.run.pages += 1;
         let moves = page.end_cursor.as_ref() != Some(&page.cursor);
         self.sent.push_back(Sent {
-            end: self.events.position(),
+            end: self.events.progress().sent,
             line: (moves || !page.is_empty()).then(|| page_line(page)),
             cursor_before_records: (!page.is_empty()).then(|| page.cursor.clone()),
             cursor: page.end_cursor.clone(),
@@ -411,10 +412,10 @@ impl Delivery {
     }
 
     fn save_taken(&mut self) -> Result<(), Stop> {
-        let taken = self.events.taken();
+        let progress = self.events.progress();
         let mut lines = Vec::new();
         let mut moved = false;
-        while let Some(page) = self.sent.pop_front_if(|page| page.end <= taken) {
+        while let Some(page) = self.sent.pop_front_if(|page| page.end <= progress.taken) {
             self.saved_end = page.end;
             if let Some(cursor) = page.cursor {
                 moved |= self.position.cursor != cursor || page.cursor_before_records.is_some();
@@ -426,19 +427,18 @@ impl Delivery {
             lines.extend(page.line);
         }
         if moved {
-            let state = match self.events.takes_for_good() {
+            let state = match progress.receipt.is_final() {
                 true => State::Closed,
                 false => self.position.state,
             };
             self.save(state)?;
         }
         for mut line in lines {
-            let refused = self.events.refused();
-            if refused > self.refused_told {
-                line = line.with("n_refused", refused - self.refused_told);
-                self.refused_told = refused;
+            if progress.refused > self.refused_told {
+                line = line.with("n_refused", progress.refused - self.refused_told);
+                self.refused_told = progress.refused;
             }
-            self.log.info(&line, self.events.receipt());
+            self.log.info(&line, receipt_sentence(progress.receipt));
         }
         Ok(())
     }
@@ -465,6 +465,15 @@ impl Delivery {
             (Stop::Undelivered(_), Err(worse)) => worse.into_failure(),
             _ => stop.into_failure(),
         }
+    }
+}
+
+fn receipt_sentence(receipt: Receipt) -> &'static str {
+    match receipt {
+        Receipt::ReadBySplunkd => "Splunk has read this page.",
+        Receipt::Read => "This page has been read.",
+        Receipt::Accepted => "The event collector has accepted this page.",
+        Receipt::Acknowledged => "The indexers have acknowledged this page.",
     }
 }
 
@@ -505,7 +514,7 @@ fn report(input: &str, session: &Session, delivery: &Delivery, end: End, started
         ),
     }
     let run = &delivery.run;
-    let refused = usize::try_from(delivery.events.refused()).unwrap_or_default();
+    let refused = usize::try_from(delivery.events.progress().refused).unwrap_or_default();
     let line = fields("events_ingested")
         .with("modular_input_name", input)
         .with("sourcetype_ingested", DS_MONITOR.kind)

@@ -17,6 +17,9 @@ use crate::splunk::log::{Fields, Log};
 /// How far a run steps back when the generation of the endpoint has changed.
 const GENERATION_OVERLAP: TimeDelta = TimeDelta::hours(1);
 
+/// What an administrator does about a position that is lost; only a person can say where to begin.
+pub const POSITION_LOST: &str = "Set the position with the command reset, or create a new input that begins shortly before the newest event in Splunk";
+
 /// Where a stanza stands in Docusign's stream: what its checkpoint holds.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -106,7 +109,7 @@ pub fn resume(
     clock: &dyn Clock,
 ) -> Result<Position> {
     let action = |action| Fields::new().with("action", action);
-    let saved = match store.load::<Position>()? {
+    let saved = match store.load::<Position>(POSITION_LOST)? {
         Loaded::None => {
             let position = Position::first(settings.start_from.cursor(clock.now()), settings);
             store.save(&position, clock.now())?;

@@ -7,16 +7,17 @@ use std::path::Path;
 
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, SecondsFormat, TimeDelta, Utc};
-use reqwest::{Certificate, Url};
+use reqwest::Certificate;
 
 use crate::docusign::jwt_grant::{Identity, PrivateKey, SCOPE_IMPERSONATION};
 use crate::docusign::monitor_api::{MAX_LIMIT, StreamSettings};
 use crate::docusign::{BaseUrl, Environment, Generation, is_guid};
 use crate::durable;
-use crate::http::{Network, ProxySettings, is_loopback};
+use crate::failures;
+use crate::http::{self, Network, PlainHttp, ProxySettings, UrlProblem, is_loopback};
 use crate::retry::Patience;
 use crate::secret::Secret;
-use crate::splunk::hec::{self, HecSettings};
+use crate::splunk::hec::{self, HecSettings, SettingNames};
 use crate::splunk::input_definition::{MASK, Stanza};
 use crate::splunk::scheme::{Argument, DataType, Field, Scheme};
 
@@ -31,6 +32,13 @@ const DEFAULT_START: TimeDelta = TimeDelta::days(7);
 
 /// Docusign's first data.
 const EARLIEST: &str = "2021-01-01T00:00:00Z";
+
+/// How we introduce ourselves to every server.
+pub const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// The address that the README has administrators register for the integration key. Nothing listens there: the
+/// browser's "cannot be reached" after the consent is the good end.
+pub const CONSENT_REDIRECT: &str = "https://localhost/ds_monitor";
 
 /// The groups of the form.
 const DOCUSIGN_APP: &str = "Docusign app";
@@ -466,6 +474,8 @@ impl Settings {
             .as_ref()
             .is_some_and(|proxy| proxy.url.scheme() == "https");
         let network = Network {
+            user_agent: USER_AGENT,
+            remedy: failures::docusign_network_remedy,
             environment_proxy: !bases.iter().all(|url| url.is_loopback()),
             no_proxy: false,
             tls: tls_proxy || bases.iter().any(|url| url.is_https()),
@@ -482,6 +492,7 @@ impl Settings {
                 user_id,
                 scope: SCOPE_IMPERSONATION.to_owned(),
                 consent_scope: SCOPE_IMPERSONATION.to_owned(),
+                consent_redirect: CONSENT_REDIRECT,
             },
             stream: StreamSettings {
                 monitor_url,
@@ -647,17 +658,15 @@ fn proxy(stanza: &Stanza) -> Result<Option<ProxySettings>> {
     let Some(text) = stanza.get("proxy_url") else {
         return Ok(None);
     };
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .context(
-            "the parameter proxy_url must have the form http://host:port or https://host:port",
-        )?;
-    if !url.username().is_empty() || url.password().is_some() {
-        bail!(
+    let url = http::base_url(text, PlainHttp::Anywhere).map_err(|problem| match problem {
+        UrlProblem::Form => anyhow!(
+            "the parameter proxy_url must have the form http://host:port or https://host:port"
+        ),
+        UrlProblem::Credentials => anyhow!(
             "the parameter proxy_url must not contain credentials: use proxy_user and proxy_password"
-        );
-    }
+        ),
+        problem => anyhow!("the parameter proxy_url {problem}"),
+    })?;
     let password = stanza.get("proxy_password").unwrap_or_default();
     let credentials = stanza
         .get("proxy_user")
@@ -701,6 +710,7 @@ fn hec(stanza: &Stanza, network: &Network) -> Result<Option<HecSettings>> {
     let network = Network {
         environment_proxy: !near,
         no_proxy: true,
+        remedy: failures::hec_network_remedy,
         tls: proxy_tls || url.scheme() == "https",
         patience: Patience::DELIVERY,
         proxy,
@@ -715,6 +725,10 @@ fn hec(stanza: &Stanza, network: &Network) -> Result<Option<HecSettings>> {
     Ok(Some(HecSettings {
         url,
         token: Secret::new(token.to_owned()),
+        names: SettingNames {
+            url: "hec_url",
+            token: "hec_token",
+        },
         network,
         source: DS_MONITOR.input(&stanza.name),
         sourcetype: DS_MONITOR.kind,

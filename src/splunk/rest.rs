@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use super::input_definition::InputDefinition;
 use crate::durable;
-use crate::http::{NetworkProblem, is_loopback, read_body};
+use crate::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback};
 use crate::secret::Secret;
 
 /// splunkd is on this machine or next to it.
@@ -70,7 +70,7 @@ impl Entry {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Entries {
     #[serde(default)]
     entry: Vec<Entry>,
 }
@@ -123,9 +123,8 @@ impl Rest {
         if definition.standalone {
             bail!("there is no splunkd here");
         }
-        let base = Url::parse(&definition.server_uri)
+        let base = base_url(&definition.server_uri, PlainHttp::Anywhere)
             .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
             .context("Splunk's configuration names no server_uri")?;
         let mut builder = Client::builder()
             .no_proxy()
@@ -156,8 +155,8 @@ impl Rest {
         let mut url = self.url(path);
         url.set_query(Some("output_mode=json&count=-1"));
         let body = self.send(self.http.request(Method::GET, url))?;
-        serde_json::from_slice::<Answer>(&body)
-            .map(|answer| answer.entry)
+        serde_json::from_slice::<Entries>(&body)
+            .map(|entries| entries.entry)
             .map_err(|_| RestError::of("splunkd did not answer with JSON"))
     }
 
@@ -222,21 +221,17 @@ impl Rest {
             ))
         };
         let authorization = format!("Splunk {}", self.session_key.expose());
-        let response = request
-            .header("Authorization", authorization)
-            .send()
-            .map_err(|error| unreachable(NetworkProblem::of(&error)))?;
-        let status = response.status();
-        let body = read_body(response, MAX_BODY_BYTES, Vec::new()).map_err(unreachable)?;
-        if status.is_success() {
-            return Ok(body);
+        let request = request.header("Authorization", authorization);
+        let answer = exchange(request, MAX_BODY_BYTES, Vec::new()).map_err(unreachable)?;
+        if (200..300).contains(&answer.status) {
+            return Ok(answer.body);
         }
-        let messages = serde_json::from_slice::<Messages>(&body).ok();
+        let messages = serde_json::from_slice::<Messages>(&answer.body).ok();
         let text = messages
             .and_then(|messages| messages.messages.into_iter().next())
             .map_or_else(|| "without a message".to_owned(), |message| message.text);
         Err(RestError {
-            status: Some(status.as_u16()),
+            status: Some(answer.status),
             text: text.chars().take(MAX_MESSAGE_CHARS).collect(),
         })
     }

@@ -768,6 +768,8 @@ impl Clock for Pauses {
 /// The stand-in's stream from its beginning, through the library.
 fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Stream {
     let network = Network {
+        user_agent: "ds_monitor/test",
+        remedy: |_| "",
         proxy: None,
         ca_certificates: vec![],
         environment_proxy: false,
@@ -775,7 +777,7 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
         tls: false,
         patience,
     };
-    let client = Client::new(network, Arc::clone(clock) as _, Arc::new(|_| ())).unwrap();
+    let client = Client::new(network, Arc::clone(clock) as _, |_| "", Arc::new(|_| ())).unwrap();
     let address = BaseUrl::parse(&docusign.url()).unwrap();
     let identity = Identity {
         auth_url: address.clone(),
@@ -783,6 +785,7 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
         user_id: USER_ID.to_owned(),
         scope: SCOPE_IMPERSONATION.to_owned(),
         consent_scope: SCOPE_IMPERSONATION.to_owned(),
+        consent_redirect: "https://localhost/ds_monitor",
     };
     let key = PrivateKey::parse(PRIVATE_KEY).unwrap();
     let grant = JwtGrant::new(client.clone(), identity, key);

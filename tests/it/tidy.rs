@@ -101,7 +101,7 @@ fn the_modules_keep_to_their_import_table() {
         ("splunk", [&base[..], &["splunk"]].concat()),
         ("docusign", [&base[..], &["docusign"]].concat()),
         ("settings.rs", [&base[..], &["splunk", "docusign"]].concat()),
-        ("troubles.rs", [&base[..], &["splunk", "docusign"]].concat()),
+        ("failures.rs", [&base[..], &["splunk", "docusign"]].concat()),
         (
             "position.rs",
             [&base[..], &["splunk", "docusign", "settings"]].concat(),
@@ -112,7 +112,7 @@ fn the_modules_keep_to_their_import_table() {
         ),
         (
             "lookups.rs",
-            [&base[..], &["splunk", "docusign", "settings", "troubles"]].concat(),
+            [&base[..], &["splunk", "docusign", "settings", "failures"]].concat(),
         ),
         (
             "monitor.rs",
@@ -124,7 +124,7 @@ fn the_modules_keep_to_their_import_table() {
                     "settings",
                     "position",
                     "diagnosis",
-                    "troubles",
+                    "failures",
                 ],
             ]
             .concat(),
