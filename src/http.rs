@@ -1,15 +1,17 @@
-//! What every HTTP call of ours needs: a way to the server, a body of bounded length, and words for a network that
-//! fails.
+//! What every HTTP call needs: a checked address, a way to the server, an answer of bounded length, and words for a
+//! network that fails.
 //!
-//! Used towards Docusign and towards Splunk alike; nothing here knows either.
+//! Nothing here knows the servers. What their administrators can do about a problem is the caller's to say, in
+//! [`Network::remedy`].
 
+use std::fmt;
 use std::io::Read;
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
-use reqwest::header::HeaderValue;
+use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Certificate, NoProxy, Proxy, Url};
 
 use crate::retry::Patience;
@@ -18,27 +20,31 @@ use crate::secret::Secret;
 /// The answer of a proxy, not of the server.
 const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
 
-/// Memory that is set aside because a server announces so long an answer.
+/// Most memory reserved for an answer only because the server announces one that long.
 const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
 
-/// The part of an answer's length that is set aside in addition, for a next one that is a little longer.
+/// The part of an answer's length that is reserved in addition, for a next one that is a little longer.
 const HEADROOM: usize = 16;
 
 /// The way to a server.
 #[derive(Clone, Debug)]
 pub struct Network {
-    /// The proxy for every call; without one the environment's `HTTPS_PROXY` and `NO_PROXY` apply.
+    /// The caller's name and version, as servers log it.
+    pub user_agent: &'static str,
+    /// The proxy for every call; without one, the environment's `HTTPS_PROXY` and `NO_PROXY` apply.
     pub proxy: Option<ProxySettings>,
-    /// Certificates that are trusted beside the system's.
+    /// Certificates that are trusted in addition to the system's.
     pub ca_certificates: Vec<Certificate>,
     /// Whether the proxy of the environment applies where none is given.
     pub environment_proxy: bool,
-    /// Whether hosts of the environment's `NO_PROXY` are called directly although a proxy is given.
+    /// Whether hosts in the environment's `NO_PROXY` are called directly although a proxy is given.
     pub no_proxy: bool,
     /// Whether any connection is encrypted: otherwise the system's trust roots need not be read.
     pub tls: bool,
     /// How long to wait and how often to try.
     pub patience: Patience,
+    /// What to do about a problem, in the words of those who set up this way.
+    pub remedy: fn(ProblemKind) -> &'static str,
 }
 
 /// A proxy and the credentials for it.
@@ -46,37 +52,48 @@ pub struct Network {
 pub struct ProxySettings {
     /// `http(s)://host:port`.
     pub url: Url,
-    /// User name and password, if the proxy wants them.
+    /// User name and password, if the proxy requires them.
     pub credentials: Option<(String, Secret)>,
 }
 
 impl Network {
-    /// The configured proxy, which may be to blame when there is no connection.
+    /// The predicate of a sentence about a server: it cannot be reached, which way, why, and what to do.
     #[must_use]
-    pub fn through(&self) -> Option<String> {
-        let proxy = self.proxy.as_ref()?;
-        Some(proxy.url.as_str().trim_end_matches('/').to_owned())
+    pub fn describe(&self, problem: &NetworkProblem) -> String {
+        let way = match &self.proxy {
+            Some(proxy) => format!(
+                " through the proxy {}",
+                proxy.url.as_str().trim_end_matches('/')
+            ),
+            None => String::new(),
+        };
+        format!(
+            "cannot be reached{way}: {}. {}",
+            problem.text,
+            (self.remedy)(problem.kind)
+        )
     }
 
     /// A client that takes this way; `finish` adds what only one server needs.
     ///
     /// # Errors
     /// The proxy or the certificates cannot be used.
-    pub fn client(self, finish: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client> {
+    pub fn client(&self, finish: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client> {
         let mut builder = Client::builder()
-            .user_agent(concat!("ds_monitor/", env!("CARGO_PKG_VERSION")))
+            .user_agent(self.user_agent)
             // A redirect could carry the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(self.patience.connect)
             // For the blocking client this bounds each wait for the answer's next bytes, not the whole call.
             .timeout(self.patience.progress);
-        if let Some(proxy) = self.proxy {
-            let mut through = Proxy::all(proxy.url).context("proxy_url cannot be used")?;
+        if let Some(proxy) = &self.proxy {
+            let mut through =
+                Proxy::all(proxy.url.clone()).context("the address of the proxy cannot be used")?;
             if self.no_proxy {
                 through = through.no_proxy(NoProxy::from_env());
             }
-            if let Some((user, password)) = proxy.credentials {
-                // The library's own basic_auth takes the way through a URL, which changes special characters.
+            if let Some((user, password)) = &proxy.credentials {
+                // The library's own basic_auth passes them through a URL, which changes special characters.
                 let credentials = STANDARD.encode(format!("{user}:{}", password.expose()));
                 let mut header = HeaderValue::try_from(format!("Basic {credentials}"))
                     .context("the proxy credentials cannot be used")?;
@@ -88,7 +105,7 @@ impl Network {
             builder = builder.no_proxy();
         }
         builder = if self.tls {
-            builder.tls_certs_merge(self.ca_certificates)
+            builder.tls_certs_merge(self.ca_certificates.clone())
         } else {
             builder.tls_certs_only([])
         };
@@ -98,22 +115,42 @@ impl Network {
     }
 }
 
-/// Sends a request and reads the head of its answer. A proxy's refusal is a problem of the network, not an answer.
+/// A whole answer, whatever its status.
+#[derive(Debug)]
+pub struct Answer {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body, unpacked.
+    pub body: Vec<u8>,
+}
+
+/// Sends a request and reads its whole answer, whose body is at most `limit` bytes long, into the memory of `buffer`.
+/// A proxy's refusal is a problem of the network, not an answer.
 ///
 /// # Errors
-/// There is no answer.
-pub fn send(request: RequestBuilder) -> Result<Response, NetworkProblem> {
+/// There is no answer, or it broke off, stalled, or is too long.
+pub fn exchange(
+    request: RequestBuilder,
+    limit: u64,
+    buffer: Vec<u8>,
+) -> Result<Answer, NetworkProblem> {
     let response = request.send().map_err(|error| NetworkProblem::of(&error))?;
     if response.status().as_u16() == PROXY_AUTHENTICATION_REQUIRED {
         return Err(NetworkProblem::proxy_credentials());
     }
-    Ok(response)
+    Ok(Answer {
+        status: response.status().as_u16(),
+        headers: response.headers().clone(),
+        body: read_body(response, limit, buffer)?,
+    })
 }
 
-/// Why there was no answer, or none to the end.
+/// Why there was no answer, or no whole one.
 #[derive(Debug)]
 pub struct NetworkProblem {
-    /// Its kind, which decides what can be done.
+    /// Its kind, which decides what can be done about it.
     pub kind: ProblemKind,
     /// What happened, as a part of a sentence.
     pub text: String,
@@ -126,15 +163,15 @@ pub enum ProblemKind {
     Name,
     /// The certificate is not trusted.
     Certificate,
-    /// Something other than TLS is spoken there.
+    /// The other side does not speak TLS.
     NotTls,
-    /// The proxy demands credentials, or others.
+    /// The proxy requires credentials, or does not accept those it gets.
     ProxyCredentials,
-    /// The proxy does not connect to the host.
+    /// The proxy refuses to connect to the host.
     Tunnel,
     /// The answer is too long.
     TooLong,
-    /// No connection, or one that broke off or fell silent.
+    /// There is no connection, or it broke off or fell silent.
     Connection,
 }
 
@@ -150,9 +187,8 @@ impl ProblemKind {
 }
 
 impl NetworkProblem {
-    /// The words for an error of the HTTP library, whose parts can be told apart by their texts only.
-    #[must_use]
-    pub fn of(error: &reqwest::Error) -> Self {
+    /// Puts an error of the HTTP library into words. Only its texts tell its parts apart.
+    fn of(error: &reqwest::Error) -> Self {
         let cause = innermost(error);
         let (kind, text) = if error.is_dns() {
             (
@@ -167,13 +203,16 @@ impl NetworkProblem {
             let text = format!("the TLS certificate is not trusted ({cause})");
             (ProblemKind::Certificate, text)
         } else if cause.contains("InvalidContentType") {
-            (ProblemKind::NotTls, "no TLS is spoken there".to_owned())
+            (
+                ProblemKind::NotTls,
+                "the other side does not speak TLS".to_owned(),
+            )
         } else if cause.contains("proxy authorization") {
             return Self::proxy_credentials();
         } else if cause.contains("tunnel error") {
             (
                 ProblemKind::Tunnel,
-                "the proxy opens no tunnel to it".to_owned(),
+                "the proxy refuses to connect to it".to_owned(),
             )
         } else if error.is_connect() {
             (ProblemKind::Connection, format!("no connection ({cause})"))
@@ -183,46 +222,17 @@ impl NetworkProblem {
         Self { kind, text }
     }
 
-    /// Who is not reached which way, why, and what to do: the end of a sentence that begins with the host.
-    #[must_use]
-    pub fn describe(&self, through: Option<&str>) -> String {
-        let way = match through {
-            Some(proxy) => format!(" through the proxy {proxy}"),
-            None => String::new(),
-        };
-        let remedy = match self.kind {
-            ProblemKind::Name => "Check name resolution on this machine, or set proxy_url",
-            ProblemKind::Certificate => {
-                "Set ca_file to the certificate of the CA that signed it, for example that of a proxy that inspects TLS"
-            }
-            ProblemKind::NotTls => "Should the address, or that of the proxy, begin with http://?",
-            ProblemKind::ProxyCredentials => "Check proxy_user and proxy_password",
-            ProblemKind::Tunnel => "Check that the proxy allows connections to it",
-            ProblemKind::TooLong => "Where pages are long, a lower limit makes them shorter",
-            ProblemKind::Connection => "Check the firewall and proxy_url",
-        };
-        format!("cannot be reached{way}: {}. {remedy}", self.text)
-    }
-
     /// A proxy's answer 407, to a request or to the opening of a tunnel.
-    #[must_use]
-    pub fn proxy_credentials() -> Self {
+    fn proxy_credentials() -> Self {
         Self {
             kind: ProblemKind::ProxyCredentials,
-            text: "the proxy demands credentials, or others than these (status 407)".to_owned(),
+            text: "the proxy requires credentials, or does not accept these (status 407)"
+                .to_owned(),
         }
     }
 }
 
-/// The whole body, unpacked, if it is not longer than `limit` bytes, in the memory of `body`.
-///
-/// # Errors
-/// The answer broke off, stalled, or is too long.
-pub fn read_body(
-    response: Response,
-    limit: u64,
-    mut body: Vec<u8>,
-) -> Result<Vec<u8>, NetworkProblem> {
+fn read_body(response: Response, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8>, NetworkProblem> {
     // The announced length is only a hint for the first allocation, and a server may announce anything.
     let hint = response.content_length().unwrap_or_default();
     let hint = usize::try_from(hint.min(MAX_ANNOUNCED_BYTES)).unwrap_or_default();
@@ -266,4 +276,139 @@ pub fn is_loopback(url: &Url) -> bool {
         || address
             .parse::<std::net::IpAddr>()
             .is_ok_and(|address| address.is_loopback())
+}
+
+/// Where an address may do without TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PlainHttp {
+    /// Anywhere.
+    Anywhere,
+    /// On this machine, where nobody can listen in.
+    OnLoopback,
+}
+
+/// Why a text is not the base address of a server. Displayed as the end of a sentence that begins with the name of
+/// what holds the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UrlProblem {
+    /// It is not `http://host` or `https://host`, with or without a port.
+    Form,
+    /// It contains a user name or a password.
+    Credentials,
+    /// It goes on after the path, with `?` or `#`.
+    Query,
+    /// It begins with http://, but leads to another machine.
+    PlainHttp,
+}
+
+impl fmt::Display for UrlProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Form => "must be an address such as https://host or https://host:port",
+            Self::Credentials => "must not contain a user name or password",
+            Self::Query => "must be a base address, without ? and #",
+            Self::PlainHttp => {
+                "must begin with https://: anybody on the way could read the token that is sent there"
+            }
+        })
+    }
+}
+
+/// Reads the base address of a server: scheme, host, and perhaps a port and a path, without a slash at the end.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn base_url(text: &str, plain: PlainHttp) -> Result<Url, UrlProblem> {
+    let mut url = Url::parse(text)
+        .ok()
+        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+        .ok_or(UrlProblem::Form)?;
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(UrlProblem::Credentials);
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(UrlProblem::Query);
+    }
+    if url.scheme() == "http" && plain == PlainHttp::OnLoopback && !is_loopback(&url) {
+        return Err(UrlProblem::PlainHttp);
+    }
+    let path = url.path().trim_end_matches('/').to_owned();
+    url.set_path(&path);
+    Ok(url)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PlainHttp, UrlProblem, base_url};
+
+    #[test]
+    fn a_base_address_has_a_scheme_a_host_and_nothing_after_the_path() {
+        use PlainHttp::{Anywhere, OnLoopback};
+        for (text, plain, expected) in [
+            (
+                "https://host.example.com",
+                OnLoopback,
+                Ok("https://host.example.com/"),
+            ),
+            (
+                "https://host.example.com:1/a/",
+                OnLoopback,
+                Ok("https://host.example.com:1/a"),
+            ),
+            ("http://[::1]:1", OnLoopback, Ok("http://[::1]:1/")),
+            ("http://127.9.9.9", OnLoopback, Ok("http://127.9.9.9/")),
+            (
+                "http://host.example.com:3128",
+                Anywhere,
+                Ok("http://host.example.com:3128/"),
+            ),
+            (
+                "http://host.example.com",
+                OnLoopback,
+                Err(UrlProblem::PlainHttp),
+            ),
+            (
+                "http://127.0.0.1.example.com",
+                OnLoopback,
+                Err(UrlProblem::PlainHttp),
+            ),
+            (
+                "http://localhost.example.com",
+                OnLoopback,
+                Err(UrlProblem::PlainHttp),
+            ),
+            ("", Anywhere, Err(UrlProblem::Form)),
+            ("host.example.com", Anywhere, Err(UrlProblem::Form)),
+            ("host.example.com:8088", Anywhere, Err(UrlProblem::Form)),
+            ("ftp://127.0.0.1", Anywhere, Err(UrlProblem::Form)),
+            ("https://", Anywhere, Err(UrlProblem::Form)),
+            (
+                "https://user@host.example.com",
+                Anywhere,
+                Err(UrlProblem::Credentials),
+            ),
+            (
+                "https://:pass@host.example.com",
+                Anywhere,
+                Err(UrlProblem::Credentials),
+            ),
+            (
+                "https://host.example.com?x=1",
+                Anywhere,
+                Err(UrlProblem::Query),
+            ),
+            (
+                "https://host.example.com/#x",
+                Anywhere,
+                Err(UrlProblem::Query),
+            ),
+        ] {
+            let url = base_url(text, plain);
+            assert_eq!(
+                url.as_ref().map(reqwest::Url::as_str),
+                expected.as_ref().copied(),
+                "{text}"
+            );
+        }
+    }
 }

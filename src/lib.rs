@@ -13,7 +13,7 @@
 //! |---|---|---|
 //! | [`monitor`] | all below | the input `ds_monitor`: a record becomes an event, a cursor a checkpoint |
 //! | [`lookups`] | all below, and `monitor`'s configuration | the input `ds_lookups`: users and accounts become rows |
-//! | [`troubles`] | `splunk`, `docusign` and below | Docusign's errors as lines of Splunk's log |
+//! | [`failures`] | `splunk`, `docusign` and below | Docusign's errors as lines of Splunk's log |
 //! | [`params`] | `splunk`, `docusign` and below | forms that arguments share: GUIDs, addresses, files, times |
 //! | [`splunk`] | the five below | the modular input protocol: scheme, configuration, events, log, checkpoint; the event collector |
 //! | [`docusign`] | the five below | JWT Grant and the Monitor API: hosts, tokens, pages, retries |
@@ -29,6 +29,7 @@
 pub mod clock;
 pub mod docusign;
 pub mod durable;
+pub mod failures;
 pub mod http;
 pub mod lookups;
 pub mod monitor;
@@ -36,4 +37,3 @@ pub mod params;
 pub mod retry;
 pub mod secret;
 pub mod splunk;
-pub mod troubles;

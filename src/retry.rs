@@ -1,7 +1,7 @@
-//! When a call is made again, and how often: one schedule for the waiting, towards Docusign and Splunk alike.
+//! When a call is made again, how often, and how long to wait in between: one loop for every server.
 //!
-//! The schedule's jitter comes from the `backoff` crate, which is named here and nowhere else. Its own retry
-//! loop is not used: it lets a server's `Retry-After` overrule the time limit, and sleeps where no test can see.
+//! The `backoff` crate, which is named here and nowhere else, adds the jitter. Its own retry loop is not used: it lets
+//! a server's `Retry-After` override the time limit, and it sleeps where no test can see.
 
 use std::time::Duration;
 
@@ -10,6 +10,8 @@ use backoff::backoff::Backoff;
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
+use crate::clock::Clock;
+
 /// How much patience a caller has.
 #[derive(Clone, Copy, Debug)]
 pub struct Patience {
@@ -17,15 +19,15 @@ pub struct Patience {
     pub connect: Duration,
     /// Longest time without a byte, from the request to the end of the answer.
     pub progress: Duration,
-    /// How often a call is made at the most.
+    /// Most attempts for one call.
     pub attempts: u32,
-    /// How long the waits between the attempts may be altogether.
+    /// Most time spent waiting between attempts, in total.
     pub waiting: Duration,
 }
 
 impl Patience {
-    /// For a run in the background. Splunk starts the next run soon, so that giving up costs little; the limits
-    /// only keep one run from being stuck.
+    /// For a run in the background. The next run starts soon, so giving up costs little; the limits only keep one run
+    /// from getting stuck.
     pub const RUN: Self = Self {
         connect: Duration::from_secs(10),
         progress: Duration::from_secs(60),
@@ -33,13 +35,13 @@ impl Patience {
         waiting: Duration::from_secs(120),
     };
 
-    /// For events on their way to a collector, which is busy now and then when it is in good health.
+    /// For a server that is often busy even when it is healthy.
     pub const DELIVERY: Self = Self {
         attempts: 12,
         ..Self::RUN
     };
 
-    /// For a person who waits for the answer.
+    /// For a person who is waiting for the answer.
     pub const INTERACTIVE: Self = Self {
         connect: Duration::from_secs(3),
         progress: Duration::from_secs(4),
@@ -48,21 +50,77 @@ impl Patience {
     };
 }
 
-/// First wait between two attempts, if the server names none.
+/// How an attempt failed.
+#[derive(Debug)]
+pub(crate) enum Failed<E> {
+    /// Another attempt would fail the same way.
+    ForGood(E),
+    /// Another attempt may succeed. `asked` is the wait that the server asks for.
+    ForNow { error: E, asked: Option<Duration> },
+}
+
+impl<E> Failed<E> {
+    /// An attempt after which the server asks for no wait.
+    pub(crate) fn for_now(error: E) -> Self {
+        Self::ForNow { error, asked: None }
+    }
+}
+
+/// An attempt that failed and will be followed by another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// The number of the attempt that failed, from 1.
+    pub attempt: u32,
+    /// The wait before the next attempt.
+    pub wait: Duration,
+}
+
+/// Makes attempts until one succeeds or fails for good, or until `patience` runs out. `announce` is called before each
+/// wait.
+pub(crate) fn repeat<T, E>(
+    patience: Patience,
+    clock: &dyn Clock,
+    mut attempt: impl FnMut() -> Result<T, Failed<E>>,
+    announce: impl Fn(&E, Retry),
+) -> Result<T, E> {
+    let mut schedule = Schedule::new(patience);
+    let mut number = 0;
+    loop {
+        number += 1;
+        let (error, asked) = match attempt() {
+            Ok(value) => return Ok(value),
+            Err(Failed::ForGood(error)) => return Err(error),
+            Err(Failed::ForNow { error, asked }) => (error, asked),
+        };
+        let Some(wait) = schedule.next(asked) else {
+            return Err(error);
+        };
+        announce(
+            &error,
+            Retry {
+                attempt: number,
+                wait,
+            },
+        );
+        clock.sleep(wait);
+    }
+}
+
+/// First wait between two attempts, unless the server asks for another.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// Longest single wait, also when the server asks for a longer one.
+/// Longest single wait, even when the server asks for a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The waits between the attempts of one call.
-pub(crate) struct Schedule {
+struct Schedule {
     backoff: ExponentialBackoff,
     attempts_left: u32,
     waiting_left: Duration,
 }
 
 impl Schedule {
-    pub(crate) fn new(patience: Patience) -> Self {
+    fn new(patience: Patience) -> Self {
         Self {
             backoff: ExponentialBackoff {
                 initial_interval: FIRST_WAIT,
@@ -78,8 +136,8 @@ impl Schedule {
         }
     }
 
-    /// The wait before the next attempt, or `None` when patience is at its end. `asked` is the server's wish.
-    pub(crate) fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
+    /// The wait before the next attempt, or `None` when patience has run out. `asked` is the server's request.
+    fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
         self.attempts_left = self.attempts_left.checked_sub(1)?;
         let own = self.backoff.next_backoff()?;
         let wait = asked.unwrap_or(own).min(LONGEST_WAIT);
@@ -88,7 +146,7 @@ impl Schedule {
     }
 }
 
-/// How long the server asks us to wait: `Retry-After` (seconds or an HTTP date), else `X-RateLimit-Reset` (Unix
+/// The wait that the server asks for: `Retry-After` (seconds or an HTTP date), or else `X-RateLimit-Reset` (Unix
 /// seconds).
 pub(crate) fn asked_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
@@ -112,7 +170,10 @@ mod tests {
     use chrono::DateTime;
     use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-    use super::{LONGEST_WAIT, Patience, Schedule, asked_wait};
+    use std::cell::{Cell, RefCell};
+
+    use super::{Failed, LONGEST_WAIT, Patience, Retry, Schedule, asked_wait, repeat};
+    use crate::clock::Clock;
 
     fn asked(name: &'static str, value: &'static str) -> Option<u64> {
         let now = DateTime::from_timestamp(1_600_000_000, 0).unwrap();
@@ -160,5 +221,75 @@ mod tests {
         let mut schedule = Schedule::new(Patience::RUN);
         let at_once: Vec<_> = std::iter::from_fn(|| schedule.next(Some(Duration::ZERO))).collect();
         assert_eq!(at_once.len(), 5);
+    }
+
+    /// A clock that only counts what is slept.
+    #[derive(Default)]
+    struct Slept(std::sync::Mutex<Duration>);
+
+    impl Clock for Slept {
+        fn now(&self) -> DateTime<chrono::Utc> {
+            DateTime::UNIX_EPOCH
+        }
+
+        fn elapsed(&self) -> Duration {
+            *self.0.lock().unwrap()
+        }
+
+        fn sleep(&self, duration: Duration) {
+            *self.0.lock().unwrap() += duration;
+        }
+    }
+
+    #[test]
+    fn attempts_go_on_until_one_succeeds_or_fails_for_good() {
+        let second = Duration::from_secs(1);
+        for (last, expected) in [
+            (Ok("done"), Ok("done")),
+            (Err(Failed::ForGood("no")), Err("no")),
+        ] {
+            let (attempts, last) = (Cell::new(0), RefCell::new(Some(last)));
+            let (clock, announced) = (Slept::default(), RefCell::new(vec![]));
+            let outcome = repeat(
+                Patience::RUN,
+                &clock,
+                || {
+                    attempts.set(attempts.get() + 1);
+                    if attempts.get() == 3 {
+                        return last.take().unwrap();
+                    }
+                    Err(Failed::ForNow {
+                        error: "busy",
+                        asked: Some(second),
+                    })
+                },
+                |error, retry| announced.borrow_mut().push((*error, retry)),
+            );
+            assert_eq!(outcome, expected);
+            assert_eq!(clock.elapsed(), 2 * second);
+            let retry = |attempt| {
+                let wait = second;
+                ("busy", Retry { attempt, wait })
+            };
+            assert_eq!(announced.into_inner(), [retry(1), retry(2)]);
+        }
+    }
+
+    #[test]
+    fn when_patience_runs_out_the_last_error_remains() {
+        let attempts = Cell::new(0);
+        let outcome: Result<(), u32> = repeat(
+            Patience::RUN,
+            &Slept::default(),
+            || {
+                attempts.set(attempts.get() + 1);
+                Err(Failed::ForNow {
+                    error: attempts.get(),
+                    asked: Some(Duration::ZERO),
+                })
+            },
+            |_, _| {},
+        );
+        assert_eq!(outcome, Err(Patience::RUN.attempts));
     }
 }

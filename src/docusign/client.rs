@@ -1,69 +1,90 @@
 //! HTTP as Docusign needs it: bounded in time and size, repeated when that can help, and never redirected.
 //!
-//! A call answers with a value, or with what went wrong; what to do about it is said by the API's own
-//! file, which knows what was asked for.
+//! A call returns a value or what went wrong. The API's own file puts a refusal into words, because it knows the
+//! question. Where the remedy is a change of configuration, the caller of this library says so, in [`Remedy`]: only the
+//! caller knows what its settings are called.
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::blocking::RequestBuilder;
-use reqwest::header::{DATE, HeaderMap};
+use reqwest::header::DATE;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::clock::Clock;
-use crate::http::{Network, NetworkProblem, read_body, send};
-use crate::retry::{Patience, Schedule, asked_wait};
+use crate::http::{Answer, Network, exchange};
+use crate::retry::{Failed, Retry, asked_wait, repeat};
 
 /// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
 const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The longest error text of a server that is passed on.
+/// The part of a server's error text that is passed on.
 const MAX_DESCRIPTION_CHARS: usize = 300;
 
-/// A clock that is further from the server's than this is worth a word.
+/// A clock that differs more than this from the server's is mentioned.
 const TOLERATED_SKEW: TimeDelta = TimeDelta::seconds(60);
 
-/// Tells that a call will be made again.
+/// A call that failed and will be made again.
 #[derive(Debug)]
 pub struct RetryNotice<'a> {
     /// What is being done: the `action` of log lines.
     pub action: &'a str,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
-    /// Which attempt failed, from 1.
-    pub attempt: u32,
-    /// The wait before the next one.
-    pub wait: Duration,
+    /// Which attempt failed, and the wait before the next one.
+    pub retry: Retry,
     /// What happened.
     pub problem: String,
 }
 
-/// Who is told of retries.
+/// Called before each retry.
 pub type OnRetry = Arc<dyn Fn(&RetryNotice<'_>) + Send + Sync>;
+
+/// The part of the configuration that a refusal points at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Suspect {
+    /// The cursor, which may be too old or damaged.
+    Cursor,
+    /// The hosts: the account server and the API that refuses its token belong to different environments.
+    Hosts,
+    /// The address of the stream: its host, or the organization in it.
+    Stream,
+    /// The integration key, the user, the private key, or the environment that they belong to.
+    Credentials,
+    /// The address of the account server, which issues tokens.
+    AccountServer,
+    /// The address of the Admin API.
+    AdminServer,
+    /// The address of the account server, or the proxy on the way to it.
+    WayToAccountServer,
+    /// The address of the Monitor API, or the proxy on the way to it.
+    WayToMonitorServer,
+}
+
+/// What to change when a refusal points at a part of the configuration: a phrase that begins with a verb.
+pub type Remedy = fn(Suspect) -> &'static str;
 
 /// Makes calls. Clones share their connections.
 #[derive(Clone)]
 pub struct Client {
     http: reqwest::blocking::Client,
-    /// The configured proxy, which may be to blame when there is no connection.
-    through: Option<String>,
-    patience: Patience,
+    network: Network,
     clock: Arc<dyn Clock>,
+    remedy: Remedy,
     on_retry: OnRetry,
 }
 
-/// What an answer's status asks for.
+/// What to do about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Verdict {
-    /// The body is what was asked for.
+    /// The body answers the call.
     Done,
     /// The same call may succeed later.
     Retry,
-    /// The token is not accepted (any more).
+    /// The token is not accepted, or no longer.
     NewToken,
     /// Only a change of configuration helps.
     Permanent,
@@ -86,26 +107,20 @@ impl Verdict {
     }
 }
 
-/// An answer with a whole body.
-pub(super) struct Answer {
-    status: u16,
-    headers: HeaderMap,
-    /// The body, unpacked.
-    pub(super) body: Vec<u8>,
-}
-
 /// Why a call failed for good.
 #[derive(Debug)]
 pub(super) enum CallError {
-    /// Docusign said no.
-    Refused(Refusal),
-    /// There was no answer.
+    /// Docusign refused the call.
+    Refused(Box<Refusal>),
+    /// Docusign could not serve the call until patience ran out.
+    NotServed(Box<Refusal>),
+    /// There was no answer; the text is the predicate of a sentence about the host.
     Unreachable(String),
-    /// There were answers, but not with what was asked for.
+    /// The answer was not what the call asks for.
     Malformed(String),
 }
 
-/// A no, with all that the server said about it.
+/// A refusal, with all that the server said about it.
 #[derive(Debug)]
 pub(super) struct Refusal {
     pub(super) status: u16,
@@ -117,16 +132,14 @@ pub(super) struct Refusal {
     pub(super) trace_token: Option<String>,
     /// How far the server's clock is ahead of ours, if that is too far.
     pub(super) skew: Option<TimeDelta>,
-    /// Whether patience ended before the server's objection.
-    pub(super) exhausted: bool,
 }
 
-/// Whether an error makes the run end, and what to say: the sentence has the remedy in it.
+/// A call that failed, as an administrator reads it.
 #[derive(Debug)]
 pub struct ApiError {
     /// What was being done: the `action` of log lines.
     pub action: &'static str,
-    /// Whether Docusign itself said no, so that only a change of configuration helps.
+    /// Whether Docusign itself refused the call, so that only a change of configuration helps.
     pub definite: bool,
     /// The status of the answer, if there was one.
     pub status: Option<u16>,
@@ -164,29 +177,36 @@ impl ApiError {
         };
         match error {
             CallError::Refused(refusal) => Self {
-                sentence: if refusal.exhausted {
-                    format!(
-                        "Docusign ({host}) kept answering {refusal}. If that goes on, see status.docusign.com"
-                    )
-                } else {
-                    explain(&refusal)
-                },
-                definite: !refusal.exhausted,
-                status: Some(refusal.status),
-                code: refusal.code,
-                trace_token: refusal.trace_token,
-                ..blank
+                definite: true,
+                ..Self::answered(action, explain(&refusal), *refusal)
             },
+            CallError::NotServed(refusal) => {
+                let sentence = format!(
+                    "Docusign ({host}) kept answering {refusal}. If this continues, see status.docusign.com"
+                );
+                Self::answered(action, sentence, *refusal)
+            }
             CallError::Unreachable(problem) => Self {
                 sentence: format!("Docusign ({host}) {problem}"),
                 ..blank
             },
             CallError::Malformed(problem) => Self {
                 sentence: format!(
-                    "Docusign ({host}) did not answer with what was asked for: {problem}. A proxy or gateway may have answered in its place"
+                    "Docusign ({host}) gave an unexpected answer: {problem}. A proxy or gateway may have answered instead"
                 ),
                 ..blank
             },
+        }
+    }
+
+    fn answered(action: &'static str, sentence: String, refusal: Refusal) -> Self {
+        Self {
+            action,
+            definite: false,
+            status: Some(refusal.status),
+            code: refusal.code,
+            trace_token: refusal.trace_token,
+            sentence,
         }
     }
 }
@@ -205,35 +225,42 @@ impl fmt::Display for Refusal {
 }
 
 impl Client {
-    /// A client for `network`. `on_retry` hears of every repeated call.
+    /// A client for `network`. `remedy` says what to change, and `on_retry` is called before each retry.
     ///
     /// # Errors
     /// The proxy or the certificates cannot be used.
-    pub fn new(network: Network, clock: Arc<dyn Clock>, on_retry: OnRetry) -> Result<Self> {
-        let patience = network.patience;
-        let through = network.through();
-        let http = network.client(|builder| builder)?;
+    pub fn new(
+        network: Network,
+        clock: Arc<dyn Clock>,
+        remedy: Remedy,
+        on_retry: OnRetry,
+    ) -> Result<Self> {
         Ok(Self {
-            http,
-            through,
-            patience,
+            http: network.client(|builder| builder)?,
+            network,
             clock,
+            remedy,
             on_retry,
         })
     }
 
-    /// A request to `url`, to be finished and given to [`Client::call`].
+    /// A request to `url`, to be completed and passed to [`Client::call`].
     pub(super) fn request(&self, method: Method, url: Url) -> RequestBuilder {
         self.http.request(method, url)
     }
 
-    /// The time that tokens and pauses go by.
+    /// The clock of tokens and pauses.
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
     }
 
-    /// Makes a call until `read` accepts its answer, Docusign refuses it for good, or patience ends.
+    /// What to change when a refusal points at `suspect`.
+    pub(super) fn remedy(&self, suspect: Suspect) -> &'static str {
+        (self.remedy)(suspect)
+    }
+
+    /// Makes a call until `read` accepts its answer, Docusign refuses it, or patience runs out.
     pub(super) fn call<T>(
         &self,
         action: &'static str,
@@ -251,74 +278,58 @@ impl Client {
         request: impl Fn() -> RequestBuilder,
         read: impl Fn(Vec<u8>) -> Result<T, String>,
     ) -> Result<T, CallError> {
-        let mut schedule = Schedule::new(self.patience);
-        let mut attempt = 0;
-        loop {
-            attempt += 1;
-            let (error, asked) = match self.once(request(), std::mem::take(&mut buffer)) {
-                Err(problem) if problem.kind.is_permanent() => {
-                    return Err(CallError::Unreachable(
-                        problem.describe(self.through.as_deref()),
-                    ));
-                }
-                Err(problem) => (
-                    CallError::Unreachable(problem.describe(self.through.as_deref())),
-                    None,
-                ),
-                Ok(answer) => {
-                    let now = self.clock.now();
-                    let body = ErrorBody::of(&answer);
-                    match Verdict::of(answer.status, body.code()) {
-                        Verdict::Done => match read(answer.body) {
-                            Ok(value) => return Ok(value),
-                            Err(problem) => (CallError::Malformed(problem), None),
-                        },
-                        Verdict::Retry => {
-                            let asked = asked_wait(&answer.headers, now);
-                            let refusal = Refusal::new(&answer, body, now);
-                            let exhausted = Refusal {
-                                exhausted: true,
-                                ..refusal
-                            };
-                            (CallError::Refused(exhausted), asked)
+        repeat(
+            self.network.patience,
+            &*self.clock,
+            || {
+                let answer = exchange(request(), MAX_BODY_BYTES, std::mem::take(&mut buffer))
+                    .map_err(|problem| {
+                        let error = CallError::Unreachable(self.network.describe(&problem));
+                        match problem.kind.is_permanent() {
+                            true => Failed::ForGood(error),
+                            false => Failed::for_now(error),
                         }
-                        Verdict::NewToken | Verdict::Permanent => {
-                            return Err(CallError::Refused(Refusal::new(&answer, body, now)));
-                        }
-                    }
-                }
-            };
-            let Some(wait) = schedule.next(asked) else {
-                return Err(error);
-            };
-            (self.on_retry)(&RetryNotice {
-                action,
-                status: error.status(),
-                attempt,
-                wait,
-                problem: error.problem(),
-            });
-            self.clock.sleep(wait);
-        }
+                    })?;
+                self.judge(answer, &read)
+            },
+            |error, retry| {
+                (self.on_retry)(&RetryNotice {
+                    action,
+                    status: error.status(),
+                    retry,
+                    problem: error.problem(),
+                });
+            },
+        )
     }
 
-    fn once(&self, request: RequestBuilder, buffer: Vec<u8>) -> Result<Answer, NetworkProblem> {
-        let response = send(request)?;
-        let status = response.status().as_u16();
-        let headers = response.headers().clone();
-        let body = read_body(response, MAX_BODY_BYTES, buffer)?;
-        Ok(Answer {
-            status,
-            headers,
-            body,
-        })
+    /// Reads an answer, or says whether another attempt may help.
+    fn judge<T>(
+        &self,
+        answer: Answer,
+        read: impl Fn(Vec<u8>) -> Result<T, String>,
+    ) -> Result<T, Failed<CallError>> {
+        let now = self.clock.now();
+        let body = ErrorBody::of(&answer);
+        match Verdict::of(answer.status, body.code()) {
+            Verdict::Done => {
+                read(answer.body).map_err(|problem| Failed::for_now(CallError::Malformed(problem)))
+            }
+            Verdict::Retry => Err(Failed::ForNow {
+                error: CallError::NotServed(Box::new(Refusal::new(&answer, body, now))),
+                asked: asked_wait(&answer.headers, now),
+            }),
+            Verdict::NewToken | Verdict::Permanent => Err(Failed::ForGood(CallError::Refused(
+                Box::new(Refusal::new(&answer, body, now)),
+            ))),
+        }
     }
 }
 
 impl CallError {
     fn status(&self) -> Option<u16> {
         match self {
-            Self::Refused(refusal) => Some(refusal.status),
+            Self::Refused(refusal) | Self::NotServed(refusal) => Some(refusal.status),
             Self::Unreachable(_) => None,
             Self::Malformed(_) => Some(200),
         }
@@ -326,10 +337,12 @@ impl CallError {
 
     fn problem(&self) -> String {
         match self {
-            Self::Refused(refusal) => format!("Docusign answered {refusal}"),
+            Self::Refused(refusal) | Self::NotServed(refusal) => {
+                format!("Docusign answered {refusal}")
+            }
             Self::Unreachable(problem) => format!("Docusign {problem}"),
             Self::Malformed(problem) => {
-                format!("Docusign did not answer with what was asked for: {problem}")
+                format!("Docusign gave an unexpected answer: {problem}")
             }
         }
     }
@@ -348,12 +361,11 @@ impl Refusal {
             code: body.code().map(shorten),
             description: body.description().map(shorten),
             skew,
-            exhausted: false,
         }
     }
 }
 
-/// A server's text, as much of it as fits a line.
+/// A server's text, cut to a length that fits a line.
 fn shorten(text: &str) -> String {
     text.chars().take(MAX_DESCRIPTION_CHARS).collect()
 }

@@ -13,17 +13,17 @@ use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
 use super::BaseUrl;
-use super::client::{ApiError, Client, Refusal};
+use super::client::{ApiError, Client, Refusal, Suspect};
 use super::jwt_grant::{CONSENT_REQUIRED, Identity, JwtGrant};
 use super::rsa_key::PrivateKey;
 
-/// Rows of eSignature's Users:list a page; Docusign's maximum.
-pub const USERS_A_PAGE: usize = 100;
+/// Rows per page of eSignature's Users:list; Docusign's maximum.
+pub const USERS_PER_PAGE: usize = 100;
 
-/// Rows of the Admin API's users a page; Docusign's maximum.
-const ADMIN_USERS_A_PAGE: usize = 250;
+/// Rows per page of the Admin API's users; Docusign's maximum.
+const ADMIN_USERS_PER_PAGE: usize = 250;
 
-/// What eSignature's users are asked for with; closed ones too, because old records name them.
+/// The statuses of eSignature's users that are listed; closed ones too, because old records name them.
 const ALL_STATUSES: &str = "ActivationRequired,ActivationSent,Active,Closed,Disabled";
 
 /// The parts of the directory, each with a scope of its own.
@@ -48,7 +48,7 @@ impl Part {
         Self::OrganizationUsers,
     ];
 
-    /// The scopes that Docusign wants for it.
+    /// The scopes that Docusign requires for it.
     fn scope(self) -> &'static str {
         match self {
             Self::Accounts => "impersonation",
@@ -137,7 +137,7 @@ pub struct OrganizationAccount {
     pub site_id: String,
 }
 
-/// A user of an account, from either API; what an API does not tell is empty.
+/// A user of an account, from either API; what an API leaves out is empty.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct User {
@@ -220,7 +220,7 @@ struct Organizations {
     organizations: Vec<Organization>,
 }
 
-/// Text, whatever the API made of it: strings stay, numbers and booleans are printed, null is empty.
+/// Reads any value as text: strings stay, numbers and booleans are printed, null is empty.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
     Ok(match Value::deserialize(deserializer)? {
         Value::String(text) => text,
@@ -282,7 +282,7 @@ impl DirectoryApi {
     /// The accounts of the service user.
     ///
     /// # Errors
-    /// Docusign does not tell; the error says what to do.
+    /// Docusign refuses or cannot be reached; the error says what to do.
     pub fn userinfo(&mut self) -> Result<UserInfo, ApiError> {
         let url = self.identity.auth_url.join("/oauth/userinfo");
         self.get(Part::Accounts, &url)
@@ -291,7 +291,7 @@ impl DirectoryApi {
     /// A page of the users of an account, from `start` on.
     ///
     /// # Errors
-    /// Docusign does not tell; the error says what to do.
+    /// Docusign refuses or cannot be reached; the error says what to do.
     pub fn users(
         &mut self,
         base_uri: &BaseUrl,
@@ -300,7 +300,7 @@ impl DirectoryApi {
     ) -> Result<UserPage, ApiError> {
         let mut url = base_uri.join(&format!("/restapi/v2.1/accounts/{account_id}/users"));
         url.query_pairs_mut()
-            .append_pair("count", &USERS_A_PAGE.to_string())
+            .append_pair("count", &USERS_PER_PAGE.to_string())
             .append_pair("start_position", &start.to_string())
             .append_pair("status", ALL_STATUSES)
             .append_pair("additional_info", "true");
@@ -309,14 +309,14 @@ impl DirectoryApi {
             page.users,
             start,
             &page.total_set_size,
-            USERS_A_PAGE,
+            USERS_PER_PAGE,
         ))
     }
 
     /// The organizations that the service user administers.
     ///
     /// # Errors
-    /// Docusign does not tell; the error says what to do.
+    /// Docusign refuses or cannot be reached; the error says what to do.
     pub fn organizations(&mut self) -> Result<Vec<Organization>, ApiError> {
         let url = self.admin_url.join("/v2/organizations");
         let answer: Organizations = self.get(Part::Organizations, &url)?;
@@ -326,7 +326,7 @@ impl DirectoryApi {
     /// A page of the users of an account that belongs to an organization, from `start` on.
     ///
     /// # Errors
-    /// Docusign does not tell; the error says what to do.
+    /// Docusign refuses or cannot be reached; the error says what to do.
     pub fn organization_users(
         &mut self,
         organization_id: &str,
@@ -339,13 +339,13 @@ impl DirectoryApi {
         url.query_pairs_mut()
             .append_pair("account_id", account_id)
             .append_pair("start", &start.to_string())
-            .append_pair("take", &ADMIN_USERS_A_PAGE.to_string());
+            .append_pair("take", &ADMIN_USERS_PER_PAGE.to_string());
         let page: AdminUsers = self.get(Part::OrganizationUsers, &url)?;
         Ok(UserPage::new(
             page.users,
             start,
             &page.paging.total_set_size,
-            ADMIN_USERS_A_PAGE,
+            ADMIN_USERS_PER_PAGE,
         ))
     }
 
@@ -386,32 +386,32 @@ fn get<T: DeserializeOwned>(
                 },
                 |body| {
                     serde_json::from_slice(&body)
-                        .map_err(|_| "the body is not the JSON of such an answer".to_owned())
+                        .map_err(|_| "the body is not the expected JSON".to_owned())
                 },
             )
             .map_err(|error| {
                 let host = url.host_str().unwrap_or_default();
                 ApiError::new(part.action(), host, error, |refusal| {
-                    explain(part, url, refusal)
+                    explain(client, part, url, refusal)
                 })
             })
     })
 }
 
-/// The words for a refusal.
-fn explain(part: Part, url: &Url, refusal: &Refusal) -> String {
+/// Puts a refusal into words.
+fn explain(client: &Client, part: Part, url: &Url, refusal: &Refusal) -> String {
     let host = url.host_str().unwrap_or_default();
     let remedy = match (part, refusal.status) {
-        (Part::Accounts, _) => "Check environment and auth_url",
+        (Part::Accounts, _) => client.remedy(Suspect::AccountServer),
         (Part::Users, 401 | 403) => {
             "The service user must be an administrator of the account to list its users"
         }
         (_, 401 | 403) => "The service user must be an Organization Administrator",
         (Part::Users | Part::OrganizationUsers, 404) => "Check that the account still exists",
         (Part::Users | Part::OrganizationUsers, _) => {
-            "Docusign's support can tell why, by the trace token"
+            "Docusign's support can find the reason by the trace token"
         }
-        _ => "Check environment and admin_url",
+        _ => client.remedy(Suspect::AdminServer),
     };
     format!(
         "Docusign ({host}) refuses {}: {refusal}. {remedy}",

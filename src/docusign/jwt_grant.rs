@@ -7,21 +7,17 @@ use reqwest::Method;
 use serde::{Deserialize, Serialize};
 
 use super::BaseUrl;
-use super::client::{ApiError, CallError, Client, Refusal};
+use super::client::{ApiError, CallError, Client, Refusal, Suspect};
 use super::rsa_key::PrivateKey;
 use crate::secret::Secret;
 
 /// What a token is asked for.
 pub const SCOPE_IMPERSONATION: &str = "impersonation";
 
-/// The address that the administrator registers for the integration key, so that the consent page has somewhere to
-/// return to. Nothing listens there: the browser's "cannot be reached" after the consent is the good end.
-pub const CONSENT_REDIRECT: &str = "https://localhost/ds_monitor";
-
 /// How long an assertion is valid; Docusign's documented maximum.
 const ASSERTION_SECONDS: i64 = 3600;
 
-/// Lifetime of a token whose answer does not tell it, by Docusign's documentation.
+/// Lifetime of a token whose answer does not say, by Docusign's documentation.
 const DEFAULT_TOKEN_SECONDS: u64 = 3600;
 
 /// A token is renewed this long before its end, or a tenth of its lifetime if that is shorter.
@@ -47,6 +43,9 @@ pub struct Identity {
     pub scope: String,
     /// Scopes that consent is asked for when one is missing: all that are needed, so that one consent is enough.
     pub consent_scope: String,
+    /// The redirect URI that the administrator is told to register for the integration key, so that the consent page
+    /// has somewhere to return to. Nothing needs to listen there.
+    pub consent_redirect: &'static str,
 }
 
 impl Identity {
@@ -66,9 +65,10 @@ impl Identity {
         let mut url = self.auth_url.join("/oauth/auth");
         // Spaces as %20: some mail clients break addresses at a plus sign.
         let query = format!(
-            "response_type=code&scope={}&client_id={}&redirect_uri={CONSENT_REDIRECT}",
+            "response_type=code&scope={}&client_id={}&redirect_uri={}",
             self.consent_scope.replace(' ', "%20"),
             self.integration_key,
+            self.consent_redirect,
         );
         url.set_query(Some(&query));
         url.into()
@@ -123,7 +123,7 @@ impl JwtGrant {
     /// A token that is good for the next request.
     ///
     /// # Errors
-    /// Docusign does not give one; the error says what to do.
+    /// Docusign issues none; the error says what to do.
     pub fn token(&mut self) -> Result<Secret, ApiError> {
         let now = self.client.clock().elapsed();
         match &self.token {
@@ -159,7 +159,7 @@ impl JwtGrant {
                     ACTION_AUTHENTICATE,
                     self.identity.auth_url.host(),
                     error,
-                    |refusal| explain(&self.identity, refusal),
+                    |refusal| explain(&self.client, &self.identity, refusal),
                 )
             })?;
         let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_TOKEN_SECONDS));
@@ -209,12 +209,14 @@ impl JwtGrant {
     }
 }
 
-/// The words for each refusal that is known.
-fn explain(identity: &Identity, refusal: &Refusal) -> String {
+/// Puts a refusal into words.
+fn explain(client: &Client, identity: &Identity, refusal: &Refusal) -> String {
     let Identity {
         auth_url,
         integration_key,
         user_id,
+        scope,
+        consent_redirect,
         ..
     } = identity;
     let host = auth_url.host();
@@ -228,35 +230,35 @@ fn explain(identity: &Identity, refusal: &Refusal) -> String {
     let description = refusal.description.as_deref().unwrap_or_default();
     match (refusal.code.as_deref().unwrap_or_default(), description) {
         (CONSENT_REQUIRED, _) => format!(
-            "Consent is missing: user_id {user_id} has not granted integration_key {integration_key} the scope \"{}\". Log in at Docusign as that user, open {} and accept. If another redirect URI is registered for the integration key, put it in the place of {CONSENT_REDIRECT}",
-            identity.scope,
+            "Consent is missing: the user {user_id} has not granted the integration key {integration_key} the scope \"{scope}\". Log in to Docusign as that user, open {} and accept. If another redirect URI is registered for the integration key, put it in place of {consent_redirect}",
             identity.consent_url()
         ),
         (_, "user_not_found") => format!(
-            "Docusign ({host}) does not know user_id {user_id}. It must be the User ID (API Username) of an active user, not an account ID or an e-mail address, and of the same environment, production or demo"
+            "Docusign ({host}) does not know the user {user_id}. Enter the User ID (API Username) of an active user, not an account ID or an e-mail address, from the same environment, production or demo"
         ),
         (_, "issuer_not_found") => format!(
-            "Docusign ({host}) does not know integration_key {integration_key}. Check the key, and that environment is right: a key works in production only after Docusign's Go-Live"
+            "Docusign ({host}) does not know the integration key {integration_key}. Check the key and the environment: a key works in production only after Docusign's Go-Live"
         ),
         (_, "no_valid_keys_or_signatures") => format!(
-            "The private key does not belong to integration_key {integration_key} at {host}. Generate an RSA key pair for that integration key in Docusign's Apps and Keys and enter its private key.{skew}"
+            "The private key does not belong to the integration key {integration_key} at {host}. Generate an RSA key pair for that integration key in Docusign's Apps and Keys and enter its private key.{skew}"
         ),
         ("invalid_scope", _) => format!(
-            "Docusign ({host}) does not grant the scope \"{}\" to integration_key {integration_key} ({refusal})",
-            identity.scope
+            "Docusign ({host}) does not grant the integration key {integration_key} the scope \"{scope}\" ({refusal})"
         ),
         _ if (300..400).contains(&refusal.status) => format!(
-            "Docusign ({host}) answered with a redirect ({refusal}), which is not followed because of the token. Check auth_url and proxy_url"
+            "Docusign ({host}) answered with a redirect ({refusal}), which is not followed because it would take the assertion along. {}",
+            client.remedy(Suspect::WayToAccountServer)
         ),
         _ => format!(
-            "Docusign ({host}) gives no token: {refusal}. Check environment, integration_key, user_id and private_key.{skew}"
+            "Docusign ({host}) issues no token: {refusal}. {}.{skew}",
+            client.remedy(Suspect::Credentials)
         ),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{CONSENT_REDIRECT, Identity, SCOPE_IMPERSONATION};
+    use super::{Identity, SCOPE_IMPERSONATION};
     use crate::docusign::BaseUrl;
 
     #[test]
@@ -267,12 +269,11 @@ mod tests {
             user_id: "x".to_owned(),
             scope: SCOPE_IMPERSONATION.to_owned(),
             consent_scope: format!("signature {SCOPE_IMPERSONATION}"),
+            consent_redirect: "https://localhost/back",
         };
         assert_eq!(
             identity.consent_url(),
-            format!(
-                "https://account-d.docusign.com/oauth/auth?response_type=code&scope=signature%20impersonation&client_id=11111111-2222-3333-4444-555555555555&redirect_uri={CONSENT_REDIRECT}"
-            )
+            "https://account-d.docusign.com/oauth/auth?response_type=code&scope=signature%20impersonation&client_id=11111111-2222-3333-4444-555555555555&redirect_uri=https://localhost/back"
         );
     }
 }

@@ -1,4 +1,4 @@
-//! Docusign's side: its APIs in its own words. Nothing here knows who the records are for.
+//! Docusign's side: its APIs in its own words. Nothing here knows where the records go.
 //!
 //! Formats: developers.docusign.com (JWT Grant, Monitor API) and Docusign's published OpenAPI descriptions.
 
@@ -12,7 +12,7 @@ use std::fmt;
 
 use reqwest::Url;
 
-use crate::http::is_loopback;
+use crate::http::{PlainHttp, UrlProblem, base_url, is_loopback};
 
 /// Docusign's two worlds; an account, a key and a consent belong to one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -101,34 +101,14 @@ impl BaseUrl {
     /// Accepts `https://*.docusign.com` and `https://*.docusign.net`, and http or https on loopback.
     ///
     /// # Errors
-    /// The reason, as the end of a sentence that begins with the name of the parameter.
-    pub fn parse(text: &str) -> Result<Self, &'static str> {
-        let mut url = Url::parse(text)
-            .map_err(|_| "must be an address such as https://account.docusign.com")?;
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err("must not contain a user name or password");
+    /// The reason, as the end of a sentence that begins with the name of what holds the address.
+    pub fn parse(text: &str) -> Result<Self, BaseUrlProblem> {
+        let url = base_url(text, PlainHttp::OnLoopback).map_err(BaseUrlProblem::Url)?;
+        let host = url.host_str().unwrap_or_default();
+        let is_docusign = host.ends_with(".docusign.com") || host.ends_with(".docusign.net");
+        if !is_docusign && !is_loopback(&url) {
+            return Err(BaseUrlProblem::Host);
         }
-        if url.query().is_some() || url.fragment().is_some() {
-            return Err("must be a base address, without ? and #");
-        }
-        let Some(host) = url.host_str() else {
-            return Err("must name a host");
-        };
-        let docusign = host.ends_with(".docusign.com") || host.ends_with(".docusign.net");
-        match (url.scheme(), is_loopback(&url)) {
-            ("http" | "https", true) => {}
-            ("https", false) if docusign => {}
-            ("http", false) => {
-                return Err("must begin with https://, because a token is sent there");
-            }
-            _ => {
-                return Err(
-                    "must be a host of Docusign's, *.docusign.com or *.docusign.net, because a token is sent there",
-                );
-            }
-        }
-        let path = url.path().trim_end_matches('/').to_owned();
-        url.set_path(&path);
         Ok(Self(url))
     }
 
@@ -157,6 +137,26 @@ impl BaseUrl {
         let path = format!("{}{path}", self.0.path().trim_end_matches('/'));
         url.set_path(&path);
         url
+    }
+}
+
+/// Why a text is not a [`BaseUrl`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BaseUrlProblem {
+    /// It is no base address at all.
+    Url(UrlProblem),
+    /// Its host is neither Docusign's nor this machine.
+    Host,
+}
+
+impl fmt::Display for BaseUrlProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Url(problem) => problem.fmt(f),
+            Self::Host => f.write_str(
+                "must lead to a host of Docusign's, *.docusign.com or *.docusign.net, because a token is sent there",
+            ),
+        }
     }
 }
 

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::client::{ApiError, Client, Refusal};
+use super::client::{ApiError, Client, Refusal, Suspect};
 use super::jwt_grant::JwtGrant;
 use super::{BaseUrl, Generation};
 use crate::clock::Timestamp;
@@ -23,25 +23,25 @@ use crate::clock::Timestamp;
 /// The largest page that Docusign serves.
 pub const MAX_LIMIT: u32 = 2000;
 
-/// The pause before the next request where Docusign has little to give.
+/// The pause before the next request when Docusign has few records.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A page with fewer records counts as small.
 const SMALL_PAGE_RECORDS: usize = 100;
 
-/// From this small page in a row on, there is a pause.
+/// The number of small pages in a row from which on there is a pause.
 const SMALL_PAGES_WITHOUT_PAUSE: u32 = 3;
 
-/// After so many empty pages in a row the rest is left to the next run.
+/// After this many empty pages in a row, the rest is left to the next run.
 const MAX_EMPTY_PAGES: u32 = 60;
 
-/// Memory that is kept for the next page, at the most.
+/// Most memory kept for the next page.
 const MAX_SPARE_BYTES: usize = 8 * 1024 * 1024;
 
-/// How long a circle of pages would be noticed.
+/// Cursors remembered to detect a loop.
 const REMEMBERED_CURSORS: usize = 64;
 
-/// The longest name of an unknown member that is passed on.
+/// The part of an unknown member's name that is passed on.
 const MAX_NAME_CHARS: usize = 40;
 
 const ACTION: &str = "fetch";
@@ -346,7 +346,7 @@ impl MonitorApi {
                 .map_err(|error| {
                     let host = settings.monitor_url.host();
                     ApiError::new(ACTION, host, error, |refusal| {
-                        explain(settings, cursor, refusal)
+                        explain(client, settings, cursor, refusal)
                     })
                 })
         })?;
@@ -359,24 +359,29 @@ impl MonitorApi {
     }
 }
 
-/// The words for each refusal that is known.
-fn explain(settings: &StreamSettings, cursor: &str, refusal: &Refusal) -> String {
+/// Puts a refusal into words.
+fn explain(client: &Client, settings: &StreamSettings, cursor: &str, refusal: &Refusal) -> String {
     let host = settings.monitor_url.host();
+    let remedy = |suspect| client.remedy(suspect);
     match refusal.status {
         400 => format!(
-            "Docusign ({host}) refuses the request: {refusal}. The position cursor={cursor} may be too old or damaged. Of a new input, correct start_from; of an old one, set the position with the command reset to a date shortly before the newest event in Splunk"
+            "Docusign ({host}) refuses the request: {refusal}. The position cursor={cursor} may be too old or damaged. {}",
+            remedy(Suspect::Cursor)
         ),
         401 => format!(
-            "Docusign ({host}) does not accept a token that Docusign has just issued: {refusal}. Check that auth_url and monitor_url belong to the same environment"
+            "Docusign ({host}) does not accept a token that Docusign has just issued: {refusal}. {}",
+            remedy(Suspect::Hosts)
         ),
         403 => format!(
-            "Docusign ({host}) denies access to the Monitor stream: {refusal}. Possible causes: the organization has no Docusign Monitor (or it was switched on only hours ago); the user is neither Organization Administrator nor Security Reports Administrator; the user administers more than one organization; organization_id is another organization's; consent is missing"
+            "Docusign ({host}) denies access to the Monitor stream: {refusal}. Possible causes: the organization has no Docusign Monitor, or it was switched on only hours ago; the user is neither an Organization Administrator nor a Security Reports Administrator; the user administers more than one organization; the organization ID is another organization's; consent is missing"
         ),
         404 => format!(
-            "Docusign ({host}) has no such stream: {refusal}. Check environment, monitor_url and organization_id"
+            "Docusign ({host}) has no such stream: {refusal}. {}",
+            remedy(Suspect::Stream)
         ),
         300..400 => format!(
-            "Docusign ({host}) answered with a redirect ({refusal}), which is not followed because of the token. Check monitor_url and proxy_url"
+            "Docusign ({host}) answered with a redirect ({refusal}), which is not followed because it would take the token along. {}",
+            remedy(Suspect::WayToMonitorServer)
         ),
         _ => format!("Docusign ({host}) refuses the request: {refusal}"),
     }

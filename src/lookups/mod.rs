@@ -15,6 +15,7 @@ use anyhow::Result;
 
 use crate::docusign::client::Client;
 use crate::docusign::directory_api::{DirectoryApi, Part};
+use crate::failures;
 use crate::monitor::configure::Configured;
 use crate::monitor::settings::DS_MONITOR;
 use crate::params::iso;
@@ -22,7 +23,6 @@ use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::Failure;
 use crate::splunk::scheme::Scheme;
 use crate::splunk::{ModularInput, Session};
-use crate::troubles;
 use refresh::Refresh;
 use rows::{CsvRows, EventRows, Rows};
 use settings::{LookupSettings, Output};
@@ -65,7 +65,8 @@ impl ModularInput for DsLookups {
         let client = Client::new(
             monitor.network,
             Arc::clone(&session.clock),
-            troubles::log_retries(log.clone()),
+            failures::docusign_remedy,
+            failures::log_retries(log.clone()),
         )
         .map_err(failure)?;
         let mut identity = monitor.identity;

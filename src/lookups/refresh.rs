@@ -10,8 +10,8 @@ use crate::docusign::client::ApiError;
 use crate::docusign::directory_api::{DirectoryApi, Organization, Part, User, UserInfo, UserPage};
 use crate::docusign::jwt_grant::CONSENT_REQUIRED;
 use crate::docusign::{BaseUrl, is_guid};
+use crate::failures;
 use crate::splunk::log::{Failure, Fields, Log};
-use crate::troubles;
 
 /// A line in the log after this many users.
 const PROGRESS_USERS: usize = 5_000;
@@ -65,7 +65,7 @@ impl Refresh {
     /// # Errors
     /// Nothing can be read, or something fails; the rows then stay as they are.
     pub(super) fn run(mut self, settings: &LookupSettings) -> Result<()> {
-        let userinfo = self.directory.userinfo().map_err(troubles::failure)?;
+        let userinfo = self.directory.userinfo().map_err(failures::failure)?;
         let organizations = self.organizations(settings)?;
         let has_organizations = organizations.is_some();
         let accounts = merge(userinfo, organizations.unwrap_or_default());
@@ -207,10 +207,10 @@ impl Refresh {
     fn pass_over(&self, error: ApiError, kept: &str) -> Result<()> {
         let consent = error.code.as_deref() == Some(CONSENT_REQUIRED);
         if !consent && !matches!(error.status, Some(401 | 403 | 404)) {
-            return Err(troubles::failure(error).into());
+            return Err(failures::failure(error).into());
         }
         let sentence = format!("{}. {kept}", error.sentence);
-        self.log.warn(&troubles::fields(&error), &sentence);
+        self.log.warn(&failures::fields(&error), &sentence);
         Ok(())
     }
 }

@@ -7,7 +7,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 
 use super::configure::{Configured, NotConfigured, configure};
-use super::position::{Position, State};
+use super::position::{POSITION_LOST, Position, State};
 use super::settings::DS_MONITOR;
 use super::start_from::StartFrom;
 use super::validation::{client, monitor_api, probe};
@@ -242,7 +242,7 @@ fn show(definition: InputDefinition, session: &Session, screen: &mut Screen) -> 
     if let Err(reason) = configure(stanza, &splunkd, session.clock.now()) {
         screen.line("Attention", sentence(&reason.to_string()))?;
     }
-    let saved = match CheckpointStore::peek(&checkpoint_dir, &input)? {
+    let saved = match CheckpointStore::peek(&checkpoint_dir, &input, POSITION_LOST)? {
         (path, Loaded::None) => {
             screen.line("Position", "none yet: the first run starts at start_from")?;
             screen.line("File", path.display())?;

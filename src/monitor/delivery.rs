@@ -14,10 +14,10 @@ use super::position::{Position, State};
 use crate::clock::Clock;
 use crate::docusign::client::ApiError;
 use crate::docusign::monitor_api::{End, Page, Record};
+use crate::failures;
 use crate::splunk::checkpoint::CheckpointStore;
-use crate::splunk::event::{Event, EventSink, Undelivered};
+use crate::splunk::event::{Event, EventSink, Receipt, Undelivered};
 use crate::splunk::log::{Failure, Fields, Level, Log};
-use crate::troubles;
 
 /// First pause between two looks at what the reader has taken.
 const FIRST_TAKEN_TICK: Duration = Duration::from_micros(50);
@@ -80,7 +80,7 @@ impl From<Undelivered> for Stop {
 impl Stop {
     fn into_failure(self) -> anyhow::Error {
         match self {
-            Self::Docusign(error) => troubles::failure(error).into(),
+            Self::Docusign(error) => failures::failure(error).into(),
             Self::Undelivered(Undelivered::Refused(failure)) => failure.into(),
             Self::Undelivered(undelivered) => Failure {
                 level: Level::Warn,
@@ -161,7 +161,7 @@ impl Delivery {
     /// Ends the stream of events, and returns the figures and the position of the run. Every event has been taken and
     /// saved by then.
     pub(super) fn finish(mut self) -> (Summary, Position) {
-        self.summary.refused = self.events.refused();
+        self.summary.refused = self.events.progress().refused;
         // The closing tag is a courtesy.
         let _ = self.events.finish();
         (self.summary, self.position)
@@ -172,7 +172,7 @@ impl Delivery {
     fn make_room(&mut self, page: &Page) -> Result<(), Stop> {
         let (events, bytes) = (page.len(), page.bytes());
         self.settle_until(|delivery| {
-            let unsaved = delivery.events.position() - delivery.saved_end;
+            let unsaved = delivery.events.progress().sent - delivery.saved_end;
             delivery.under_way.is_empty() || delivery.events.has_room(unsaved, events, bytes)
         })
     }
@@ -181,7 +181,7 @@ impl Delivery {
     /// was taken can be lost, there is no need: a run that is cut off then leaves nothing to repeat.
     fn mark_open(&mut self) -> Result<(), Stop> {
         match self.position.state {
-            State::Closed if !self.events.takes_for_good() => self.save(State::Open),
+            State::Closed if !self.events.progress().receipt.is_final() => self.save(State::Open),
             State::Open | State::Closed => Ok(()),
         }
     }
@@ -212,7 +212,7 @@ impl Delivery {
         self.summary.pages += 1;
         let moves = page.end_cursor.as_ref() != Some(&page.cursor);
         self.under_way.push_back(PageUnderWay {
-            end: self.events.position(),
+            end: self.events.progress().sent,
             line: (moves || !page.is_empty()).then(|| page_line(page)),
             cursor_before_records: (!page.is_empty()).then(|| page.cursor.clone()),
             cursor: page.end_cursor.clone(),
@@ -243,10 +243,13 @@ impl Delivery {
     }
 
     fn save_taken(&mut self) -> Result<(), Stop> {
-        let taken = self.events.taken();
+        let progress = self.events.progress();
         let mut lines = Vec::new();
         let mut moved = false;
-        while let Some(page) = self.under_way.pop_front_if(|page| page.end <= taken) {
+        while let Some(page) = self
+            .under_way
+            .pop_front_if(|page| page.end <= progress.taken)
+        {
             self.saved_end = page.end;
             if let Some(cursor) = page.cursor {
                 moved |= self.position.cursor != cursor || page.cursor_before_records.is_some();
@@ -258,19 +261,18 @@ impl Delivery {
             lines.extend(page.line);
         }
         if moved {
-            let state = match self.events.takes_for_good() {
+            let state = match progress.receipt.is_final() {
                 true => State::Closed,
                 false => self.position.state,
             };
             self.save(state)?;
         }
         for mut line in lines {
-            let refused = self.events.refused();
-            if refused > self.refused_logged {
-                line = line.with("n_refused", refused - self.refused_logged);
-                self.refused_logged = refused;
+            if progress.refused > self.refused_logged {
+                line = line.with("n_refused", progress.refused - self.refused_logged);
+                self.refused_logged = progress.refused;
             }
-            self.log.info(&line, self.events.receipt());
+            self.log.info(&line, receipt_sentence(progress.receipt));
         }
         Ok(())
     }
@@ -297,6 +299,15 @@ impl Delivery {
             (Stop::Undelivered(_), Err(worse)) => worse.into_failure(),
             _ => stop.into_failure(),
         }
+    }
+}
+
+fn receipt_sentence(receipt: Receipt) -> &'static str {
+    match receipt {
+        Receipt::ReadBySplunkd => "Splunk has read this page.",
+        Receipt::Read => "This page has been read.",
+        Receipt::Accepted => "The event collector has accepted this page.",
+        Receipt::Acknowledged => "The indexers have acknowledged this page.",
     }
 }
 

@@ -21,6 +21,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use crate::docusign::client::Client;
 use crate::docusign::jwt_grant::JwtGrant;
 use crate::docusign::monitor_api::{End, MonitorApi, Record, Stream};
+use crate::failures;
 use crate::splunk::checkpoint::{CheckpointStore, Opened};
 use crate::splunk::event::EventSink;
 use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
@@ -29,7 +30,6 @@ use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::rest::{Rest, RestError};
 use crate::splunk::scheme::Scheme;
 use crate::splunk::{Command, ModularInput, Session};
-use crate::troubles;
 use configure::{Configured, KeySource, Pasted, configure};
 use delivery::{Delivery, Summary, drain};
 use pages::Pages;
@@ -98,7 +98,8 @@ impl ModularInput for DsMonitor {
         let client = Client::new(
             settings.network,
             Arc::clone(&session.clock),
-            troubles::log_retries(log.clone()),
+            failures::docusign_remedy,
+            failures::log_retries(log.clone()),
         )
         .map_err(|error| Failure::of("configure", &error))?;
         let grant = JwtGrant::new(client.clone(), settings.identity, key);
@@ -161,7 +162,7 @@ fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dy
         }
     };
     let writer = HecWriter::new(
-        hec,
+        &hec,
         Arc::clone(&session.stop),
         Arc::clone(&session.clock),
         log.clone(),

@@ -18,6 +18,9 @@ use crate::splunk::log::{Fields, Log};
 /// How far a run steps back when the generation of the endpoint has changed.
 const GENERATION_OVERLAP: TimeDelta = TimeDelta::hours(1);
 
+/// What an administrator does about a position that is lost; only a person can say where to start.
+pub const POSITION_LOST: &str = "Set the position with the command reset, or create a new input that starts shortly before the newest event in Splunk";
+
 /// The position of a stanza in Docusign's stream: the content of its checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
@@ -107,7 +110,7 @@ pub fn resume(
     clock: &dyn Clock,
 ) -> Result<Position> {
     let action = |action| Fields::new().with("action", action);
-    let saved = match store.load::<Position>()? {
+    let saved = match store.load::<Position>(POSITION_LOST)? {
         Loaded::None => {
             let position = Position::first(settings.start_from.cursor(clock.now()), settings);
             store.save(&position, clock.now())?;

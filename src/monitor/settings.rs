@@ -4,7 +4,7 @@
 //! [`Settings`] come from the one door, [`super::configure`].
 
 use anyhow::{Context, Result, anyhow, bail};
-use reqwest::{Certificate, Url};
+use reqwest::Certificate;
 
 use chrono::{DateTime, Utc};
 
@@ -13,15 +13,23 @@ use super::start_from::StartFrom;
 use crate::docusign::jwt_grant::{Identity, SCOPE_IMPERSONATION};
 use crate::docusign::monitor_api::{MAX_LIMIT, StreamSettings};
 use crate::docusign::{BaseUrl, Environment, Generation};
-use crate::http::{Network, ProxySettings, is_loopback};
+use crate::failures;
+use crate::http::{self, Network, PlainHttp, ProxySettings, UrlProblem, is_loopback};
 use crate::params;
 use crate::retry::Patience;
 use crate::secret::Secret;
-use crate::splunk::hec::{self, HecSettings};
+use crate::splunk::hec::{self, HecSettings, SettingNames};
 use crate::splunk::scheme::{Argument, DataType, Field, Scheme};
 
 /// The app that holds both inputs.
 pub(crate) const APP: &str = "ds_monitor";
+
+/// The name by which servers know the program.
+pub const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
+
+/// The address that the README has administrators register for the integration key. Nothing listens there: the
+/// browser's "cannot be reached" after the consent is the good end.
+pub const CONSENT_REDIRECT: &str = "https://localhost/ds_monitor";
 
 /// The groups of the form.
 pub(crate) const DOCUSIGN_APP: &str = "Docusign app";
@@ -258,6 +266,8 @@ impl Settings {
         let bases = [&auth_url, &monitor_url, &admin_url];
         let proxy = proxy(stanza)?;
         let network = Network {
+            user_agent: USER_AGENT,
+            remedy: failures::docusign_network_remedy,
             environment_proxy: !bases.iter().all(|url| url.is_loopback()),
             no_proxy: false,
             tls: is_encrypted(proxy.as_ref()) || bases.iter().any(|url| url.is_https()),
@@ -274,6 +284,7 @@ impl Settings {
                 user_id,
                 scope: SCOPE_IMPERSONATION.to_owned(),
                 consent_scope: SCOPE_IMPERSONATION.to_owned(),
+                consent_redirect: CONSENT_REDIRECT,
             },
             stream: StreamSettings {
                 monitor_url,
@@ -315,21 +326,17 @@ fn proxy(stanza: &Complete) -> Result<Option<ProxySettings>> {
         return Ok(None);
     };
     let param = PROXY_URL.name;
-    let url = Url::parse(text)
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-        .with_context(|| {
-            format!(
-                "the parameter {param} must have the form http://host:port or https://host:port"
-            )
-        })?;
-    if !url.username().is_empty() || url.password().is_some() {
-        bail!(
+    let url = http::base_url(text, PlainHttp::Anywhere).map_err(|problem| match problem {
+        UrlProblem::Form => anyhow!(
+            "the parameter {param} must have the form http://host:port or https://host:port"
+        ),
+        UrlProblem::Credentials => anyhow!(
             "the parameter {param} must not contain credentials: use {} and {}",
             PROXY_USER.name,
             PROXY_PASSWORD.name
-        );
-    }
+        ),
+        problem => anyhow!("the parameter {param} {problem}"),
+    })?;
     let password = stanza.get(&PROXY_PASSWORD).unwrap_or_default();
     let credentials = stanza
         .get(&PROXY_USER)
@@ -379,6 +386,7 @@ fn hec(stanza: &Complete, network: &Network) -> Result<Option<HecSettings>> {
     let network = Network {
         environment_proxy: !near,
         no_proxy: true,
+        remedy: failures::hec_network_remedy,
         tls: is_encrypted(proxy.as_ref()) || url.scheme() == "https",
         patience: Patience::DELIVERY,
         proxy,
@@ -387,6 +395,10 @@ fn hec(stanza: &Complete, network: &Network) -> Result<Option<HecSettings>> {
     Ok(Some(HecSettings {
         url,
         token: Secret::new(token.to_owned()),
+        names: SettingNames {
+            url: url_name,
+            token: token_name,
+        },
         network,
         source: DS_MONITOR.input(&stanza.name),
         sourcetype: DS_MONITOR.kind,

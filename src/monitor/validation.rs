@@ -19,6 +19,7 @@ use crate::docusign::client::{ApiError, Client};
 use crate::docusign::jwt_grant::JwtGrant;
 use crate::docusign::monitor_api::{MonitorApi, StreamSettings};
 use crate::docusign::rsa_key::PrivateKey;
+use crate::failures;
 use crate::retry::Patience;
 use crate::splunk::Session;
 use crate::splunk::hec::{self, HecError, HecSettings};
@@ -185,7 +186,12 @@ fn ask(configured: Configured, cursor: &str, clock: &Arc<dyn Clock>) -> Result<(
 pub(super) fn client(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Client> {
     let mut network = settings.network.clone();
     network.patience = Patience::INTERACTIVE;
-    Client::new(network, Arc::clone(clock), Arc::new(|_| {}))
+    Client::new(
+        network,
+        Arc::clone(clock),
+        failures::docusign_remedy,
+        Arc::new(|_| {}),
+    )
 }
 
 /// The Monitor API, asked for one record at a time.
@@ -201,5 +207,5 @@ pub(super) fn monitor_api(client: Client, settings: &Settings, key: PrivateKey) 
 /// Asks an event collector whether it accepts its token.
 pub(super) fn probe(mut hec: HecSettings) -> Result<(), HecError> {
     hec.network.patience = Patience::INTERACTIVE;
-    hec::probe(hec)
+    hec::probe(&hec)
 }

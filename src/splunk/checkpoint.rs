@@ -1,7 +1,7 @@
-//! A checkpoint a stanza: a small JSON file in the folder that splunkd gives us, and the lock that goes with it.
+//! One checkpoint per stanza: a small JSON file in the folder that splunkd gives us, and the lock that goes with it.
 //!
-//! It is replaced whole or not at all, the copy before it is kept, and nothing that cannot be read is ever taken
-//! for "nothing there". What a checkpoint says is the caller's: this file only keeps it.
+//! It is replaced whole or not at all, the previous copy is kept, and nothing that cannot be read is ever taken for
+//! "nothing there". What a checkpoint contains, and what to do when it is lost, is the caller's to say.
 
 use std::path::{Path, PathBuf};
 
@@ -19,11 +19,8 @@ const VERSION: u32 = 1;
 /// A checkpoint is under 2 kB; cursors are short.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
-/// Characters of a stanza's name that its file name keeps; the hash tells longer ones apart.
+/// Characters of a stanza's name that its file name keeps; the hash distinguishes longer ones.
 const MAX_NAME_CHARS: usize = 64;
-
-/// What an administrator does about a position that is gone; only a person can say where to begin.
-const MEND: &str = "Set the position with the command reset, or create a new input that begins shortly before the newest event in Splunk";
 
 /// The checkpoint of one stanza, locked for this process.
 #[derive(Debug)]
@@ -58,20 +55,20 @@ pub enum Loaded<T> {
     None,
     /// The newest one.
     Newest(Saved<T>),
-    /// The one before, because the newest cannot be used; the text says why.
+    /// The previous one, because the newest cannot be used; the text says why.
     Previous(Saved<T>, String),
 }
 
 /// A checkpoint as it was saved.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Saved<T> {
-    /// When, in UTC.
+    /// When it was saved, in UTC.
     pub at: DateTime<Utc>,
-    /// What.
+    /// What was saved.
     pub checkpoint: T,
 }
 
-/// The file. Its form is a promise: an older program must refuse a newer one, not misread it.
+/// The file. Its form is a promise: an older program must refuse a newer file, not misread it.
 #[derive(Serialize, Deserialize)]
 struct Document<T> {
     version: u32,
@@ -111,13 +108,17 @@ impl CheckpointStore {
     ///
     /// # Errors
     /// As those of [`CheckpointStore::load`].
-    pub fn peek<T: DeserializeOwned>(folder: &Path, input: &str) -> Result<(PathBuf, Loaded<T>)> {
+    pub fn peek<T: DeserializeOwned>(
+        folder: &Path,
+        input: &str,
+        remedy: &str,
+    ) -> Result<(PathBuf, Loaded<T>)> {
         let files = Files::of(folder, input)?;
-        let loaded = files.load()?;
+        let loaded = files.load(remedy)?;
         Ok((files.path(), loaded))
     }
 
-    /// Copies the checkpoint to a file beside it whose name tells the time; `None` when there is none.
+    /// Copies the checkpoint to a file beside it whose name contains the time; `None` when there is none.
     ///
     /// # Errors
     /// The file system refuses.
@@ -133,7 +134,7 @@ impl CheckpointStore {
         Ok(Some(folder.path(&backup)))
     }
 
-    /// Where the checkpoint lies.
+    /// Where the checkpoint is.
     #[must_use]
     pub fn path(&self) -> PathBuf {
         self.files.path()
@@ -142,15 +143,16 @@ impl CheckpointStore {
     /// Reads the newest checkpoint that can be used.
     ///
     /// # Errors
-    /// There is one, but it is another input's or of a newer version, or neither copy can be read.
-    pub fn load<T: DeserializeOwned>(&self) -> Result<Loaded<T>> {
-        self.files.load()
+    /// There is one, but it is another input's or of a newer version, or neither copy can be read; then the error ends
+    /// with `remedy`.
+    pub fn load<T: DeserializeOwned>(&self, remedy: &str) -> Result<Loaded<T>> {
+        self.files.load(remedy)
     }
 
     /// Saves `checkpoint`, so that it survives a crash and a power cut from the moment of the return.
     ///
     /// # Errors
-    /// The file system refuses; the checkpoint before is then still there.
+    /// The file system refuses; the previous checkpoint is then still there.
     pub fn save<T: Serialize>(&self, checkpoint: T, now: DateTime<Utc>) -> Result<()> {
         let document = Document {
             version: VERSION,
@@ -199,7 +201,7 @@ impl Files {
         self.folder.path(&self.name)
     }
 
-    fn load<T: DeserializeOwned>(&self) -> Result<Loaded<T>> {
+    fn load<T: DeserializeOwned>(&self, remedy: &str) -> Result<Loaded<T>> {
         let (is_there, problem) = match self.read(&self.name) {
             Ok(Some(saved)) => return Ok(Loaded::Newest(saved)),
             Ok(None) => (false, format!("{} is missing", self.path().display())),
@@ -209,9 +211,9 @@ impl Files {
         match self.read(&self.previous) {
             Ok(Some(saved)) => Ok(Loaded::Previous(saved, problem)),
             Ok(None) if !is_there => Ok(Loaded::None),
-            Ok(None) => bail!("{problem}, and there is no copy of the one before. {MEND}"),
+            Ok(None) => bail!("{problem}, and there is no previous copy. {remedy}"),
             Err(Unusable::Foreign(error) | Unusable::Unread(error)) => Err(error),
-            Err(Unusable::Damaged(error)) => bail!("{problem}, and {error:#}. {MEND}"),
+            Err(Unusable::Damaged(error)) => bail!("{problem}, and {error:#}. {remedy}"),
         }
     }
 
@@ -253,7 +255,7 @@ impl Files {
     }
 }
 
-/// Why a file is not a usable checkpoint; only a damaged one may be replaced by the copy before.
+/// Why a file is not a usable checkpoint; only a damaged one may be replaced by the previous copy.
 enum Unusable {
     Damaged(anyhow::Error),
     Foreign(anyhow::Error),
@@ -345,16 +347,16 @@ mod tests {
     fn the_newest_is_read_then_the_one_before() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        assert_eq!(cursor(store.load().unwrap()), "none");
+        assert_eq!(cursor(store.load("").unwrap()), "none");
         store.save(place("c1"), now()).unwrap();
         store.save(place("c2"), now()).unwrap();
-        assert_eq!(cursor(store.load().unwrap()), "newest c2");
+        assert_eq!(cursor(store.load("").unwrap()), "newest c2");
         for damage in ["", "{", "{\"version\":1,\"input\":\"ds_monitor://prod\"}"] {
             fs::write(store.path(), damage).unwrap();
-            assert_eq!(cursor(store.load().unwrap()), "previous c1", "{damage}");
+            assert_eq!(cursor(store.load("").unwrap()), "previous c1", "{damage}");
         }
         fs::remove_file(store.path()).unwrap();
-        assert_eq!(cursor(store.load().unwrap()), "previous c1");
+        assert_eq!(cursor(store.load("").unwrap()), "previous c1");
     }
 
     /// The state of a disk: what is at the names of the three files.
@@ -440,11 +442,11 @@ mod tests {
                     let file = format!("{}{suffix}", store.files.name);
                     fs::write(folder.path().join(file), content).unwrap();
                 }
-                let found = cursor(store.load().unwrap());
+                let found = cursor(store.load("").unwrap());
                 assert!(allowed.contains(&&*found), "{found} from {disk:?}");
                 // And the next save works, whatever is left.
                 store.save(place("c4"), now()).unwrap();
-                assert_eq!(cursor(store.load().unwrap()), "newest c4");
+                assert_eq!(cursor(store.load("").unwrap()), "newest c4");
             }
         }
     }
@@ -457,11 +459,11 @@ mod tests {
         store.save(place("c2"), now()).unwrap();
         fs::remove_file(store.path()).unwrap();
         fs::create_dir(store.path()).unwrap();
-        let error = store.load::<Place>().unwrap_err().to_string();
+        let error = store.load::<Place>("").unwrap_err().to_string();
         assert!(error.contains("not a regular file"), "{error}");
         fs::remove_dir(store.path()).unwrap();
         std::os::unix::fs::symlink("loop", store.path()).unwrap();
-        let error = format!("{:#}", store.load::<Place>().unwrap_err());
+        let error = format!("{:#}", store.load::<Place>("").unwrap_err());
         assert!(error.contains("symbolic link"), "{error}");
         assert!(!error.contains("damaged"), "{error}");
     }
@@ -476,7 +478,7 @@ mod tests {
         other.save(place("c2"), now()).unwrap();
         let error = store.save(place("c3"), now()).unwrap_err().to_string();
         assert!(error.contains("lock file"), "{error}");
-        assert_eq!(cursor(other.load().unwrap()), "newest c2");
+        assert_eq!(cursor(other.load("").unwrap()), "newest c2");
     }
 
     #[test]
@@ -497,11 +499,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
         fs::write(store.path(), "torn").unwrap();
-        assert!(store.load::<Place>().is_err());
+        assert!(store.load::<Place>("").is_err());
         fs::write(store.files.folder.path(&store.files.previous), "torn too").unwrap();
-        assert!(store.load::<Place>().is_err());
+        assert!(store.load::<Place>("").is_err());
         fs::remove_file(store.path()).unwrap();
-        assert!(store.load::<Place>().is_err());
+        assert!(store.load::<Place>("").is_err());
     }
 
     #[test]
@@ -513,7 +515,7 @@ mod tests {
         let good = fs::read_to_string(store.path()).unwrap();
         for (from, to) in [("\"version\": 1", "\"version\": 2"), ("//prod", "//other")] {
             fs::write(store.path(), good.replace(from, to)).unwrap();
-            assert!(store.load::<Place>().is_err(), "{to}");
+            assert!(store.load::<Place>("").is_err(), "{to}");
         }
     }
 

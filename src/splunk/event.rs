@@ -20,9 +20,7 @@ use memchr::memchr3_iter;
 use crate::clock::{Clock, Timestamp};
 use crate::splunk::log::{Failure, Fields, Level, Log};
 
-/// Where events go, and how much of what was sent has been taken over there for good.
-///
-/// Sizes and positions are bytes of the sink's own form of the events.
+/// A place where events go, which knows how much of what was sent has been taken there.
 pub trait EventSink {
     /// Adds one event. Waits as long as the other side is behind.
     ///
@@ -30,42 +28,67 @@ pub trait EventSink {
     /// The other side is gone or refuses, or the run is to stop.
     fn write(&mut self, event: &Event<'_>) -> Result<(), Undelivered>;
 
-    /// Sends off what is still held back. Afterwards [`EventSink::position`] counts every event so far.
+    /// Sends off what is still held back. Afterwards [`Progress::sent`] counts every event so far.
     ///
     /// # Errors
     /// The other side is gone or refuses, or the run is to stop.
     fn flush(&mut self) -> Result<(), Undelivered>;
 
-    /// Bytes so far, as far as they have been sent off.
-    fn position(&self) -> u64;
+    /// How far the other side is.
+    fn progress(&self) -> Progress;
 
-    /// How many of these bytes are safe on the other side. Never too many; it can be a moment behind.
-    fn taken(&self) -> u64;
-
-    /// Whether `events` events more, with `data_bytes` bytes of data, may be sent while `unsaved` bytes are not known
-    /// to be safe: whether that is still a small amount.
+    /// Whether `events` more events, with `data_bytes` bytes of data, may be sent while `unsaved` bytes are not known
+    /// to be taken: whether that is still a small amount.
     fn has_room(&self, unsaved: u64, events: usize, data_bytes: usize) -> bool;
 
-    /// Looks after the other side: warns when it has taken nothing for a minute.
+    /// Watches the other side: warns when it has taken nothing for a while.
     ///
     /// # Errors
     /// The other side is gone or refuses, or the run is to stop.
     fn check(&mut self) -> Result<(), Undelivered>;
-
-    /// How many of the events so far the other side has refused and were left out.
-    fn refused(&self) -> u64;
-
-    /// Whether what has been taken stays taken, whatever happens to this process and to the one that reads from it.
-    fn takes_for_good(&self) -> bool;
-
-    /// What it means here that a page has been taken, for the log.
-    fn receipt(&self) -> &'static str;
 
     /// Ends the stream of events.
     ///
     /// # Errors
     /// The other side is gone, or the run is to stop.
     fn finish(&mut self) -> Result<(), Undelivered>;
+}
+
+/// How far the other side of an [`EventSink`] is, in bytes of the sink's own form of the events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// Bytes that have been sent off.
+    pub sent: u64,
+    /// How many of them the other side has taken. Never too many; it can be a moment behind.
+    pub taken: u64,
+    /// How many of the events the other side has refused, so that they were left out.
+    pub refused: u64,
+    /// What it means that they have been taken.
+    pub receipt: Receipt,
+}
+
+/// What it means that bytes have been taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receipt {
+    /// splunkd has read them. What it has not indexed yet is lost when it is killed.
+    ReadBySplunkd,
+    /// A reader of lines has read them, and may lose them likewise.
+    Read,
+    /// An event collector has accepted them.
+    Accepted,
+    /// The indexers have acknowledged them.
+    Acknowledged,
+}
+
+impl Receipt {
+    /// Whether what has been taken stays taken, whatever happens to this process and to the one that reads from it.
+    #[must_use]
+    pub fn is_final(self) -> bool {
+        match self {
+            Self::ReadBySplunkd | Self::Read => false,
+            Self::Accepted | Self::Acknowledged => true,
+        }
+    }
 }
 
 /// One event as Splunk indexes it. `<host>`, `<index>` and `<source>` are left to the stanza.
@@ -133,7 +156,7 @@ const ENVELOPE_BYTES: u64 = 96;
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often a reader that does not read is mentioned.
-const STALL_WARNING: Duration = Duration::from_secs(60);
+pub(super) const STALL_WARNING: Duration = Duration::from_secs(60);
 
 /// The forms of events on the standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -175,8 +198,9 @@ impl Stall {
         }
     }
 
-    /// Whether it is time to say that nothing has been taken: once a minute, while something is on its way.
-    pub(super) fn is_due(&mut self, taken: u64, sent: u64, now: Duration) -> bool {
+    /// Whether it is time to say that nothing has been taken, while something is under way.
+    pub(super) fn is_due(&mut self, progress: Progress, now: Duration) -> bool {
+        let Progress { sent, taken, .. } = progress;
         if taken > self.taken || taken == sent {
             *self = Self { taken, since: now };
             return false;
@@ -313,13 +337,18 @@ impl EventSink for EventWriter {
         self.hand_over()
     }
 
-    fn position(&self) -> u64 {
-        self.handed_over
-    }
-
-    fn taken(&self) -> u64 {
+    fn progress(&self) -> Progress {
         let written = self.written.load(Ordering::Acquire);
-        written.saturating_sub(self.reader.unread())
+        Progress {
+            sent: self.handed_over,
+            taken: written.saturating_sub(self.reader.unread()),
+            // A pipe takes everything.
+            refused: 0,
+            receipt: match self.format {
+                Format::Xml => Receipt::ReadBySplunkd,
+                Format::JsonLines => Receipt::Read,
+            },
+        }
     }
 
     /// What a pipe holds may lie unread in it, if nothing needs escaping.
@@ -337,37 +366,18 @@ impl EventSink for EventWriter {
         if self.reader.is_closed() {
             return Err(Undelivered::ReaderClosed);
         }
-        let taken = self.taken();
-        if self
-            .stall
-            .is_due(taken, self.handed_over, self.clock.elapsed())
-        {
+        let progress = self.progress();
+        if self.stall.is_due(progress, self.clock.elapsed()) {
             let fields = Fields::new()
                 .with("action", "wait_for_splunk")
-                .with("unread_bytes", self.handed_over - taken);
-            self.log.warn(
-                &fields,
-                "Splunk has read nothing for a minute; its queues may be full. The input waits and loses nothing.",
+                .with("unread_bytes", progress.sent - progress.taken);
+            let sentence = format!(
+                "Splunk has read nothing for {} seconds; its queues may be full. The input waits, and nothing is lost.",
+                STALL_WARNING.as_secs()
             );
+            self.log.warn(&fields, &sentence);
         }
         Ok(())
-    }
-
-    /// A pipe takes everything.
-    fn refused(&self) -> u64 {
-        0
-    }
-
-    /// What splunkd has read and not indexed is lost when it is killed, and other readers are no better.
-    fn takes_for_good(&self) -> bool {
-        false
-    }
-
-    fn receipt(&self) -> &'static str {
-        match self.format {
-            Format::Xml => "Splunk has read this page.",
-            Format::JsonLines => "This page has been read.",
-        }
     }
 
     /// Completes the XML document; lines are complete by themselves.
@@ -589,16 +599,16 @@ mod tests {
         let mut pipe = pipe();
         pipe.writer.write(&event("{}")).unwrap();
         pipe.writer.flush().unwrap();
-        let end = usize::try_from(pipe.writer.position()).unwrap();
-        assert_eq!(pipe.writer.taken(), 0);
+        let end = usize::try_from(pipe.writer.progress().sent).unwrap();
+        assert_eq!(pipe.writer.progress().taken, 0);
         let mut read = vec![0; end];
         pipe.reader.read_exact(&mut read[..end - 1]).unwrap();
-        while pipe.writer.taken() < end as u64 - 1 {
+        while pipe.writer.progress().taken < end as u64 - 1 {
             std::thread::yield_now();
         }
-        assert_eq!(pipe.writer.taken(), end as u64 - 1);
+        assert_eq!(pipe.writer.progress().taken, end as u64 - 1);
         pipe.reader.read_exact(&mut read[end - 1..]).unwrap();
-        assert_eq!(pipe.writer.taken(), end as u64);
+        assert_eq!(pipe.writer.progress().taken, end as u64);
         pipe.writer.finish().unwrap();
         drop(pipe.writer);
         let mut rest = String::new();
@@ -619,7 +629,7 @@ mod tests {
             pipe.writer.check(),
             Err(Undelivered::ReaderClosed)
         ));
-        assert_eq!(pipe.writer.taken(), 0);
+        assert_eq!(pipe.writer.progress().taken, 0);
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! The only writer of the standard error, which splunkd copies into its own log, a record a line.
+//! The only writer of the standard error, which splunkd copies into its own log, one record per line.
 //!
-//! A line is `LEVEL key=value … Sentence.`; splunkd takes the level from the first word, and anything else would
-//! be logged as an ERROR. DEBUG is for a maintainer, INFO for what went as wanted, WARN for what is odd but cost
-//! nothing, ERROR for what an administrator must act on, FATAL for a defect of ours.
+//! A line is `LEVEL key=value … Sentence.`; splunkd takes the level from the first word and logs anything else as an
+//! ERROR. INFO is for what went as planned, WARN for what is odd but cost nothing, ERROR for what an administrator
+//! must act on, FATAL for a defect of this program.
 
 use std::fmt::{self, Write as _};
 use std::io::Write;
@@ -17,12 +17,12 @@ const MAX_LINE_BYTES: usize = 4096;
 /// How long the last words of a run wait for a reader.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The levels that splunkd knows.
+use crate::retry::Retry;
+
+/// The levels of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Level {
-    /// Kept by splunkd only when the level of `ExecProcessor` is lowered.
-    Debug,
-    /// What went as wanted.
+    /// What went as planned.
     Info,
     /// Odd, but nothing was lost and the run went on.
     Warn,
@@ -35,7 +35,6 @@ pub enum Level {
 impl Level {
     fn name(self) -> &'static str {
         match self {
-            Self::Debug => "DEBUG",
             Self::Info => "INFO",
             Self::Warn => "WARN",
             Self::Error => "ERROR",
@@ -131,6 +130,15 @@ impl Log {
     pub fn warn(&self, fields: &Fields, sentence: &str) {
         self.write(Level::Warn, fields, sentence);
     }
+
+    /// Warns of a request that failed and will be repeated.
+    pub fn warn_of_retry(&self, fields: Fields, retry: Retry, problem: &str) {
+        let fields = fields
+            .with("attempt", retry.attempt)
+            .with("retry_in_ms", retry.wait.as_millis());
+        let problem = sentence(problem);
+        self.warn(&fields, &format!("{problem} The request will be repeated."));
+    }
 }
 
 impl Output {
@@ -210,10 +218,10 @@ impl Fields {
     }
 }
 
-/// A failure as an administrator reads it: the fields and the sentence of its one log line.
+/// A failure as an administrator reads it: the fields and the sentence of one log line.
 #[derive(Debug)]
 pub struct Failure {
-    /// ERROR, or WARN for an end that nobody has to act on.
+    /// ERROR, or WARN for what nobody has to act on.
     pub level: Level,
     /// What a search can find it by.
     pub fields: Fields,
@@ -222,13 +230,26 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// An ERROR that ends what `action` was about.
+    /// An ERROR about `action`.
     #[must_use]
     pub fn of(action: &str, error: &anyhow::Error) -> Self {
         Self {
             level: Level::Error,
             fields: Fields::new().with("action", action),
             sentence: format!("{error:#}"),
+        }
+    }
+
+    /// An ERROR that the next run may not meet again.
+    #[must_use]
+    pub fn temporary(fields: Fields, problem: &str) -> Self {
+        Self {
+            level: Level::Error,
+            fields,
+            sentence: format!(
+                "{} Nothing is lost: the next run tries again.",
+                sentence(problem)
+            ),
         }
     }
 }
@@ -241,7 +262,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Text on one line, with a capital letter and a full stop, whatever an error was made of.
+/// Puts a text on one line, with a capital letter and a full stop.
 #[must_use]
 pub fn sentence(text: &str) -> String {
     let text = one_line(text);

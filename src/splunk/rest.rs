@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::durable;
-use crate::http::{NetworkProblem, is_loopback, read_body};
+use crate::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback};
 use crate::secret::Secret;
 
 /// splunkd is on this machine or next to it.
@@ -81,7 +81,7 @@ impl Entry {
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct Entries {
     #[serde(default)]
     entry: Vec<Entry>,
 }
@@ -196,8 +196,8 @@ impl Rest {
         let mut url = connection.url(path);
         url.set_query(Some("output_mode=json&count=-1"));
         let body = connection.send(connection.http.request(Method::GET, url))?;
-        serde_json::from_slice::<Answer>(&body)
-            .map(|answer| answer.entry)
+        serde_json::from_slice::<Entries>(&body)
+            .map(|entries| entries.entry)
             .map_err(|_| RestError::Unusable("splunkd did not answer with JSON".to_owned()))
     }
 
@@ -265,10 +265,8 @@ impl Rest {
 
 impl Connection {
     fn new(server_uri: &str, session_key: Secret) -> Result<Self, Unusable> {
-        let base = Url::parse(server_uri)
-            .ok()
-            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
-            .ok_or(Unusable::AddressMissing)?;
+        let base =
+            base_url(server_uri, PlainHttp::Anywhere).map_err(|_| Unusable::AddressMissing)?;
         let mut builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -309,21 +307,17 @@ impl Connection {
             ))
         };
         let authorization = format!("Splunk {}", self.session_key.expose());
-        let response = request
-            .header("Authorization", authorization)
-            .send()
-            .map_err(|error| unreachable(NetworkProblem::of(&error)))?;
-        let status = response.status();
-        let body = read_body(response, MAX_BODY_BYTES, Vec::new()).map_err(unreachable)?;
-        if status.is_success() {
-            return Ok(body);
+        let request = request.header("Authorization", authorization);
+        let answer = exchange(request, MAX_BODY_BYTES, Vec::new()).map_err(unreachable)?;
+        if (200..300).contains(&answer.status) {
+            return Ok(answer.body);
         }
-        let messages = serde_json::from_slice::<Messages>(&body).ok();
+        let messages = serde_json::from_slice::<Messages>(&answer.body).ok();
         let text = messages
             .and_then(|messages| messages.messages.into_iter().next())
             .map_or_else(|| "without a message".to_owned(), |message| message.text);
         Err(RestError::Refused {
-            status: status.as_u16(),
+            status: answer.status,
             text: text.chars().take(MAX_MESSAGE_CHARS).collect(),
         })
     }

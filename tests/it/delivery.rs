@@ -14,6 +14,7 @@ use ds_monitor::docusign::jwt_grant::{Identity, JwtGrant, SCOPE_IMPERSONATION};
 use ds_monitor::docusign::monitor_api::{End, MonitorApi, Stream, StreamSettings};
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::http::Network;
+use ds_monitor::monitor::settings::USER_AGENT;
 use ds_monitor::retry::Patience;
 use ds_monitor::splunk::checkpoint::file_stem;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -769,6 +770,8 @@ impl Clock for Pauses {
 /// The stand-in's stream from its beginning, through the library.
 fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Stream {
     let network = Network {
+        user_agent: USER_AGENT,
+        remedy: |_| "",
         proxy: None,
         ca_certificates: vec![],
         environment_proxy: false,
@@ -776,7 +779,7 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
         tls: false,
         patience,
     };
-    let client = Client::new(network, Arc::clone(clock) as _, Arc::new(|_| ())).unwrap();
+    let client = Client::new(network, Arc::clone(clock) as _, |_| "", Arc::new(|_| ())).unwrap();
     let address = BaseUrl::parse(&docusign.url()).unwrap();
     let identity = Identity {
         auth_url: address.clone(),
@@ -784,6 +787,7 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
         user_id: USER_ID.to_owned(),
         scope: SCOPE_IMPERSONATION.to_owned(),
         consent_scope: SCOPE_IMPERSONATION.to_owned(),
+        consent_redirect: "https://localhost/ds_monitor",
     };
     let key = PrivateKey::parse(PRIVATE_KEY).unwrap();
     let grant = JwtGrant::new(client.clone(), identity, key);

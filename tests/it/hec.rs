@@ -8,11 +8,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use ds_monitor::clock::Clock;
 use ds_monitor::http::Network;
+use ds_monitor::monitor::settings::USER_AGENT;
 use ds_monitor::retry::Patience;
 use ds_monitor::secret::Secret;
 use ds_monitor::splunk::checkpoint::file_stem;
-use ds_monitor::splunk::event::{Event, EventSink, Undelivered};
-use ds_monitor::splunk::hec::{HecSettings, HecWriter, RefusedEvent, base_url};
+use ds_monitor::splunk::event::{Event, EventSink, Progress, Undelivered};
+use ds_monitor::splunk::hec::{HecSettings, HecWriter, RefusedEvent, SettingNames, base_url};
 use ds_monitor::splunk::log::{Level, Log};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
@@ -1537,6 +1538,8 @@ struct Writer {
 impl Writer {
     fn to(hec: &Hec) -> Self {
         let network = Network {
+            user_agent: USER_AGENT,
+            remedy: |_| "",
             proxy: None,
             ca_certificates: vec![],
             environment_proxy: false,
@@ -1547,6 +1550,10 @@ impl Writer {
         let settings = HecSettings {
             url: base_url(&hec.url()).unwrap(),
             token: Secret::new(hec::TOKEN.to_owned()),
+            names: SettingNames {
+                url: "hec_url",
+                token: "hec_token",
+            },
             network,
             source: "ds_monitor://prod".to_owned(),
             sourcetype: "ds_monitor",
@@ -1557,7 +1564,7 @@ impl Writer {
         let log = Log::new(Box::new(paper.clone()));
         let stop = Arc::new(AtomicBool::new(false));
         let refused = Arc::new(|event: &RefusedEvent| panic!("{} is refused", event.data));
-        let writer = HecWriter::new(settings, stop, Arc::clone(&clock) as _, log, refused);
+        let writer = HecWriter::new(&settings, stop, Arc::clone(&clock) as _, log, refused);
         Self {
             writer: writer.unwrap(),
             clock,
@@ -1576,10 +1583,14 @@ impl Writer {
         self.writer.flush()
     }
 
-    /// Waits until everything is taken, or does not go on.
+    fn progress(&self) -> Progress {
+        self.writer.progress()
+    }
+
+    /// Waits until everything is taken, or an error ends the wait.
     fn settle(&mut self) -> Result<(), Undelivered> {
         eventually("end", || {
-            let is_taken = self.writer.taken() == self.writer.position();
+            let is_taken = self.progress().taken == self.progress().sent;
             let looked = self.writer.check();
             (is_taken || looked.is_err()).then_some(looked)
         })
@@ -1652,20 +1663,20 @@ fn what_was_acknowledged_before_is_taken_as_far_as_nothing_is_missing() {
     let mut ends = vec![];
     for data in ["1", "2", "3"] {
         writer.send(data).unwrap();
-        ends.push(writer.writer.position());
+        ends.push(writer.progress().sent);
     }
     hec.wait_for_posts(3, DEADLINE);
-    assert_eq!(writer.writer.taken(), 0);
+    assert_eq!(writer.progress().taken, 0);
     // The first two are acknowledged from now on.
     hec.withhold_acks(2);
     eventually("acknowledgement", || {
         writer.writer.check().unwrap();
-        (writer.writer.taken() >= ends[1]).then_some(())
+        (writer.progress().taken >= ends[1]).then_some(())
     });
-    assert_eq!(writer.writer.taken(), ends[1]);
+    assert_eq!(writer.progress().taken, ends[1]);
     hec.withhold_acks(None);
     writer.settle().unwrap();
-    assert_eq!(writer.writer.taken(), ends[2]);
+    assert_eq!(writer.progress().taken, ends[2]);
 }
 
 #[test]
@@ -1682,7 +1693,7 @@ fn what_is_never_acknowledged_is_sent_four_times_and_ends_in_an_error() {
         "{failure:?}"
     );
     assert!(writer.clock.elapsed() >= 4 * FIVE_MINUTES);
-    assert_eq!(writer.writer.taken(), 0);
+    assert_eq!(writer.progress().taken, 0);
     assert_eq!(writer.resends(), 3);
     assert_eq!(hec.events(), ["1"; 4]);
     let channels: HashSet<_> = hec.batches().into_iter().map(|it| it.channel).collect();

@@ -635,7 +635,7 @@ fn a_checkpoint_that_is_there_is_never_taken_for_absent() {
                 put(random, &newest, &good[0]),
                 put(random, &previous, &good[1]),
             ];
-            let loaded = store.load::<Position>();
+            let loaded = store.load::<Position>("");
             let place = |loaded: &Loaded<Position>| match loaded {
                 Loaded::None => "none".to_owned(),
                 Loaded::Newest(saved) => format!("newest {}", saved.checkpoint.cursor),

@@ -101,12 +101,12 @@ fn the_modules_keep_to_their_import_table() {
         ("splunk", [&base[..], &["splunk"]].concat()),
         ("docusign", [&base[..], &["docusign"]].concat()),
         ("params.rs", [&base[..], &["splunk", "docusign"]].concat()),
-        ("troubles.rs", [&base[..], &["splunk", "docusign"]].concat()),
+        ("failures.rs", [&base[..], &["splunk", "docusign"]].concat()),
         (
             "lookups",
             [
                 &base[..],
-                &["splunk", "docusign", "params", "troubles", "monitor"],
+                &["splunk", "docusign", "params", "failures", "monitor"],
             ]
             .concat(),
         ),
@@ -114,7 +114,7 @@ fn the_modules_keep_to_their_import_table() {
             "monitor",
             [
                 &base[..],
-                &["splunk", "docusign", "params", "troubles", "monitor"],
+                &["splunk", "docusign", "params", "failures", "monitor"],
             ]
             .concat(),
         ),

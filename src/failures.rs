@@ -1,0 +1,93 @@
+//! Failures as lines of Splunk's log: what to do about them in the words of our own parameters and commands, which the
+//! layers below do not know.
+
+use std::sync::Arc;
+
+use crate::docusign::client::{ApiError, OnRetry, RetryNotice, Suspect};
+use crate::http::ProblemKind;
+use crate::splunk::log::{Failure, Fields, Level, Log};
+
+/// What to do when Docusign cannot be reached.
+#[must_use]
+pub fn docusign_network_remedy(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::TooLong => "If pages are too long, set a lower limit",
+        kind => network_remedy(kind),
+    }
+}
+
+/// What to do when the event collector cannot be reached.
+#[must_use]
+pub fn hec_network_remedy(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::TooLong => "Check hec_url: a proxy or gateway may have answered instead",
+        kind => network_remedy(kind),
+    }
+}
+
+fn network_remedy(kind: ProblemKind) -> &'static str {
+    match kind {
+        ProblemKind::Name => "Check name resolution on this machine, or set proxy_url",
+        ProblemKind::Certificate => {
+            "Set ca_file to the certificate of the CA that signed it, for example that of a proxy that inspects TLS"
+        }
+        ProblemKind::NotTls => "Did you mean http://, in this address or in proxy_url?",
+        ProblemKind::ProxyCredentials => "Check proxy_user and proxy_password",
+        ProblemKind::Tunnel => "Check that the proxy allows connections to it",
+        ProblemKind::TooLong => "A proxy or gateway may have answered instead",
+        ProblemKind::Connection => "Check the firewall and proxy_url",
+    }
+}
+
+/// What to change when a refusal of Docusign's points at a part of the configuration.
+#[must_use]
+pub fn docusign_remedy(suspect: Suspect) -> &'static str {
+    match suspect {
+        Suspect::Cursor => {
+            "For a new input, correct start_from; for an existing one, use the command reset to set the position to a date shortly before the newest event in Splunk"
+        }
+        Suspect::Hosts => "Check that auth_url and monitor_url belong to the same environment",
+        Suspect::Stream => "Check environment, monitor_url and organization_id",
+        Suspect::Credentials => "Check environment, integration_key, user_id and private_key",
+        Suspect::AccountServer => "Check environment and auth_url",
+        Suspect::AdminServer => "Check environment and admin_url",
+        Suspect::WayToAccountServer => "Check auth_url and proxy_url",
+        Suspect::WayToMonitorServer => "Check monitor_url and proxy_url",
+    }
+}
+
+/// The fields by which a search finds a failed call.
+#[must_use]
+pub fn fields(error: &ApiError) -> Fields {
+    Fields::new()
+        .with("action", error.action)
+        .with_some("status", error.status)
+        .with_some("code", error.code.as_ref())
+        .with_some("trace_token", error.trace_token.as_ref())
+}
+
+/// A failed call as the failure of the run that made it.
+#[must_use]
+pub fn failure(error: ApiError) -> Failure {
+    let fields = fields(&error);
+    if error.definite {
+        Failure {
+            level: Level::Error,
+            fields,
+            sentence: error.sentence,
+        }
+    } else {
+        Failure::temporary(fields, &error.sentence)
+    }
+}
+
+/// Warns before each retry of a call.
+#[must_use]
+pub fn log_retries(log: Log) -> OnRetry {
+    Arc::new(move |notice: &RetryNotice<'_>| {
+        let fields = Fields::new()
+            .with("action", notice.action)
+            .with_some("status", notice.status);
+        log.warn_of_retry(fields, notice.retry, &notice.problem);
+    })
+}

@@ -1,0 +1,447 @@
+//! An event collector as a server: requests, what an answer means, and what to do about one that is not good.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use anyhow::{Context, Result};
+use reqwest::blocking::{Client, RequestBuilder};
+use reqwest::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderValue};
+use serde::Deserialize;
+use uuid::Uuid;
+
+use super::batch::Batch;
+use super::{HecSettings, SettingNames};
+use crate::http::{Network, NetworkProblem, exchange};
+use crate::retry::Patience;
+use crate::splunk::event::Undelivered;
+use crate::splunk::log::{Failure, Fields, Level};
+
+/// Longest answer: it holds a few numbers.
+const MAX_ANSWER_BYTES: u64 = 1024 * 1024;
+
+/// The part of an answer's text that is passed on.
+const MAX_TEXT_CHARS: usize = 200;
+
+const CHANNEL: &str = "X-Splunk-Request-Channel";
+
+/// Where Splunk Web keeps the tokens.
+const TOKENS: &str = "Settings > Data inputs > HTTP Event Collector";
+
+/// Asks the event collector whether it is there and knows the token, without sending it anything.
+///
+/// # Errors
+/// What is wrong and what to do about it.
+pub fn probe(settings: &HecSettings) -> Result<(), HecError> {
+    let collector =
+        Collector::new(settings).map_err(|error| HecError::without_answer(format!("{error:#}")))?;
+    match collector.ask(collector.request("event", Uuid::new_v4()).body("")) {
+        Ok(answer) => match answer.verdict() {
+            Verdict::Accepted => Ok(()),
+            // The token is checked before the body is.
+            _ if answer.reply.code == Some(NO_DATA) => Ok(()),
+            _ => Err(collector.error(&answer)),
+        },
+        Err(problem) => Err(collector.unreachable(&problem)),
+    }
+}
+
+/// Why an event collector does not take events.
+#[derive(Debug)]
+pub struct HecError {
+    /// Whether Splunk itself refused, so that only a change of configuration helps.
+    pub definite: bool,
+    pub(super) status: Option<u16>,
+    pub(super) code: Option<u32>,
+    /// What failed and what to do now.
+    pub sentence: String,
+}
+
+impl HecError {
+    pub(super) fn without_answer(sentence: String) -> Self {
+        Self {
+            definite: false,
+            status: None,
+            code: None,
+            sentence,
+        }
+    }
+
+    pub(super) fn fields(&self, action: &str) -> Fields {
+        Fields::new()
+            .with("action", action)
+            .with_some("status", self.status)
+            .with_some("code", self.code)
+    }
+
+    /// The end of the run that did `action`.
+    pub(super) fn into_undelivered(self, action: &str) -> Undelivered {
+        let fields = self.fields(action);
+        Undelivered::Refused(match self.definite {
+            true => Failure {
+                level: Level::Error,
+                fields,
+                sentence: self.sentence,
+            },
+            false => Failure::temporary(fields, &self.sentence),
+        })
+    }
+}
+
+/// The codes of an event collector that say more than the status.
+const TOKEN_DISABLED: u32 = 1;
+const TOKEN_MISSING: [u32; 2] = [2, 3];
+const TOKEN_UNKNOWN: u32 = 4;
+const NO_DATA: u32 = 5;
+const BAD_EVENTS: [u32; 4] = [6, 12, 13, 15];
+const INDEX_REFUSED: u32 = 7;
+const CHANNEL_MISSING: u32 = 10;
+const CHANNEL_UNKNOWN: u32 = 11;
+const ACKNOWLEDGEMENT_DISABLED: u32 = 14;
+
+/// The body of an answer.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Reply {
+    text: String,
+    code: Option<u32>,
+    #[serde(rename = "ackId")]
+    ack_id: Option<u64>,
+    #[serde(rename = "invalid-event-number")]
+    invalid_event: Option<usize>,
+    /// Whether a batch is acknowledged, by its id as text.
+    acks: Option<HashMap<String, bool>>,
+}
+
+/// An answer of the event collector, or of what is in front of it.
+pub(super) struct HecAnswer {
+    pub(super) status: u16,
+    pub(super) headers: HeaderMap,
+    reply: Reply,
+}
+
+/// What to do after events have been sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The events have been accepted.
+    Accepted,
+    /// The same request may succeed later.
+    Later,
+    /// An event is not acceptable, this one if the event collector says which.
+    BadEvent(Option<usize>),
+    /// The request is too large.
+    TooLarge,
+    /// Only a change of configuration helps.
+    Refused,
+}
+
+/// The answer to the question whether a batch is acknowledged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AckVerdict {
+    /// The indexers have it.
+    Acknowledged,
+    /// Not yet.
+    Pending,
+    /// The token does not acknowledge any more.
+    Disabled,
+    /// The batch is not known, so that it will never be acknowledged.
+    Forgotten,
+    /// Only a change of configuration helps.
+    Refused,
+    /// The answer says nothing about it.
+    Unclear,
+}
+
+impl HecAnswer {
+    /// The one table.
+    pub(super) fn verdict(&self) -> Verdict {
+        match (self.status, self.reply.code) {
+            (200, Some(0)) => Verdict::Accepted,
+            (400, Some(code)) if BAD_EVENTS.contains(&code) => {
+                Verdict::BadEvent(self.reply.invalid_event)
+            }
+            (413, _) => Verdict::TooLarge,
+            // Every request has data, so this one lost it on the way.
+            (400, Some(NO_DATA)) => Verdict::Later,
+            // A gateway's page has the status of success, but not the event collector's words.
+            (200 | 408 | 429 | 500.., _) => Verdict::Later,
+            _ => Verdict::Refused,
+        }
+    }
+
+    /// What it says about the batch with the id `ack`.
+    pub(super) fn ack_verdict(&self, ack: u64) -> AckVerdict {
+        match (self.status, self.reply.code, &self.reply.acks) {
+            (200, _, Some(acks)) => match acks.get(&ack.to_string()) {
+                Some(true) => AckVerdict::Acknowledged,
+                Some(false) | None => AckVerdict::Pending,
+            },
+            (_, Some(ACKNOWLEDGEMENT_DISABLED), _) => AckVerdict::Disabled,
+            (_, Some(CHANNEL_UNKNOWN), _) => AckVerdict::Forgotten,
+            _ if self.verdict() == Verdict::Refused => AckVerdict::Refused,
+            _ => AckVerdict::Unclear,
+        }
+    }
+
+    /// The id under which the batch will be acknowledged, if the token acknowledges.
+    pub(super) fn ack_id(&self) -> Option<u64> {
+        self.reply.ack_id
+    }
+
+    pub(super) fn code(&self) -> Option<u32> {
+        self.reply.code
+    }
+}
+
+impl fmt::Display for HecAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.status)?;
+        if self.reply.text.is_empty() {
+            return Ok(());
+        }
+        let text: String = self.reply.text.chars().take(MAX_TEXT_CHARS).collect();
+        match self.reply.code {
+            Some(code) => write!(f, " (code {code}, {text})"),
+            None => write!(f, " ({text})"),
+        }
+    }
+}
+
+/// A client of one event collector.
+pub(super) struct Collector {
+    http: Client,
+    /// Its base address, as messages name it.
+    pub(super) base: String,
+    authorization: HeaderValue,
+    network: Network,
+    names: SettingNames,
+    index: Option<String>,
+}
+
+impl Collector {
+    pub(super) fn new(settings: &HecSettings) -> Result<Self> {
+        let names = settings.names;
+        let mut authorization =
+            HeaderValue::try_from(format!("Splunk {}", settings.token.expose()))
+                .with_context(|| format!("{} holds characters that no token has", names.token))?;
+        authorization.set_sensitive(true);
+        Ok(Self {
+            // Only one indexer knows an acknowledgement; a load balancer names it in a cookie.
+            http: settings
+                .network
+                .client(|builder| builder.cookie_store(true))?,
+            base: settings.url.as_str().trim_end_matches('/').to_owned(),
+            authorization,
+            network: settings.network.clone(),
+            names,
+            index: settings.index.clone(),
+        })
+    }
+
+    /// How often a request is repeated.
+    pub(super) fn patience(&self) -> Patience {
+        self.network.patience
+    }
+
+    /// Sends a batch, once. `packed` is its compressed body.
+    pub(super) fn send(&self, batch: &Batch, packed: Vec<u8>) -> Result<HecAnswer, NetworkProblem> {
+        let request = self.request("event", batch.channel);
+        self.ask(request.header(CONTENT_ENCODING, "gzip").body(packed))
+    }
+
+    /// Asks whether the batch that was sent over `channel` is acknowledged.
+    pub(super) fn ask_for_ack(&self, channel: Uuid, ack: u64) -> Result<HecAnswer, NetworkProblem> {
+        let request = self.request("ack", channel);
+        let request = request.query(&[("channel", channel.to_string())]);
+        self.ask(request.body(serde_json::json!({ "acks": [ack] }).to_string()))
+    }
+
+    fn request(&self, endpoint: &str, channel: Uuid) -> RequestBuilder {
+        self.http
+            .post(format!("{}/services/collector/{endpoint}", self.base))
+            .header(AUTHORIZATION, self.authorization.clone())
+            .header(CHANNEL, channel.to_string())
+            .header(CONTENT_TYPE, "application/json")
+    }
+
+    fn ask(&self, request: RequestBuilder) -> Result<HecAnswer, NetworkProblem> {
+        let answer = exchange(request, MAX_ANSWER_BYTES, Vec::new())?;
+        Ok(HecAnswer {
+            status: answer.status,
+            headers: answer.headers,
+            reply: serde_json::from_slice(&answer.body).unwrap_or_default(),
+        })
+    }
+
+    pub(super) fn unreachable(&self, problem: &NetworkProblem) -> HecError {
+        HecError::without_answer(format!(
+            "The event collector ({}) {}",
+            self.base,
+            self.network.describe(problem)
+        ))
+    }
+
+    /// An answer that is not good, with the remedy.
+    pub(super) fn error(&self, answer: &HecAnswer) -> HecError {
+        let is_final = answer.verdict() != Verdict::Later;
+        HecError {
+            definite: is_final,
+            status: Some(answer.status),
+            code: answer.reply.code,
+            sentence: format!(
+                "The event collector ({}) answered {answer}. {}",
+                self.base,
+                match is_final {
+                    true => self.remedy(answer),
+                    false => advice(answer).to_owned(),
+                }
+            ),
+        }
+    }
+
+    /// What to change, so that the event collector takes the events.
+    fn remedy(&self, answer: &HecAnswer) -> String {
+        let SettingNames { url, token } = self.names;
+        match (answer.status, answer.reply.code) {
+            (_, Some(TOKEN_DISABLED)) => {
+                format!("The token is disabled: enable it in Splunk under {TOKENS}")
+            }
+            (_, Some(code)) if TOKEN_MISSING.contains(&code) => {
+                "The token did not arrive: a proxy on the way may remove the Authorization header".to_owned()
+            }
+            (_, Some(TOKEN_UNKNOWN)) | (401 | 403, None) => format!(
+                "Splunk does not know the token: check {token}, and that {url} leads to the Splunk that issued it"
+            ),
+            (_, Some(INDEX_REFUSED)) => match &self.index {
+                Some(index) => format!(
+                    "The index {index} does not exist there, or the token may not write to it: change the index of the input, or the indexes that the token allows"
+                ),
+                None => "The token's default index does not exist or is not allowed: change the token, or set the index of the input".to_owned(),
+            },
+            (_, Some(CHANNEL_MISSING | CHANNEL_UNKNOWN)) => format!(
+                "The channel did not arrive intact: a proxy on the way may change the header {CHANNEL}"
+            ),
+            (404 | 405, _) => format!(
+                "There is no event collector at this address: {url} usually names port 8088, in Splunk Cloud https://http-inputs-NAME.splunkcloud.com:443"
+            ),
+            (300..=399, _) => format!(
+                "The redirect is not followed, because it would take the token along: set {url} to the address that it leads to"
+            ),
+            _ => format!("Check {url}, and the token in Splunk under {TOKENS}"),
+        }
+    }
+}
+
+/// What to look at if an answer that may change does not.
+fn advice(answer: &HecAnswer) -> &'static str {
+    match (answer.status, answer.reply.code) {
+        (_, Some(NO_DATA)) => {
+            "The request had data: look for a proxy or gateway that changes requests on the way"
+        }
+        (200, _) => {
+            "No event collector answers like this: a proxy or gateway may have answered instead"
+        }
+        _ => "If this continues, check the queues of the Splunk instance that receives",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use reqwest::header::HeaderMap;
+
+    use super::{AckVerdict, HecAnswer, Verdict};
+
+    fn answer(status: u16, body: &str) -> HecAnswer {
+        HecAnswer {
+            status,
+            headers: HeaderMap::new(),
+            reply: serde_json::from_str(body).unwrap_or_default(),
+        }
+    }
+
+    #[test]
+    fn the_status_and_the_code_decide_what_becomes_of_the_events() {
+        for (status, body, expected) in [
+            (200, r#"{"text":"Success","code":0}"#, Verdict::Accepted),
+            (
+                200,
+                r#"{"text":"Success","code":0,"ackId":7}"#,
+                Verdict::Accepted,
+            ),
+            (200, "<html>log in</html>", Verdict::Later),
+            (200, "{}", Verdict::Later),
+            (200, r#"{"code":"0"}"#, Verdict::Later),
+            (400, r#"{"code":5}"#, Verdict::Later),
+            (
+                400,
+                r#"{"code":6,"invalid-event-number":3}"#,
+                Verdict::BadEvent(Some(3)),
+            ),
+            (400, r#"{"code":6}"#, Verdict::BadEvent(None)),
+            (
+                400,
+                r#"{"code":12,"invalid-event-number":0}"#,
+                Verdict::BadEvent(Some(0)),
+            ),
+            (400, r#"{"code":13}"#, Verdict::BadEvent(None)),
+            (400, r#"{"code":15}"#, Verdict::BadEvent(None)),
+            (
+                400,
+                r#"{"code":7,"invalid-event-number":0}"#,
+                Verdict::Refused,
+            ),
+            (400, r#"{"code":16}"#, Verdict::Refused),
+            (400, "", Verdict::Refused),
+            (302, "", Verdict::Refused),
+            (401, r#"{"code":3}"#, Verdict::Refused),
+            (403, r#"{"code":4}"#, Verdict::Refused),
+            (404, "<html></html>", Verdict::Refused),
+            (408, "", Verdict::Later),
+            (413, "", Verdict::TooLarge),
+            (413, r#"{"code":6}"#, Verdict::TooLarge),
+            (429, "", Verdict::Later),
+            (500, r#"{"code":8}"#, Verdict::Later),
+            (503, r#"{"code":9}"#, Verdict::Later),
+        ] {
+            assert_eq!(answer(status, body).verdict(), expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn only_the_batch_that_is_named_as_true_is_acknowledged() {
+        for (status, body, expected) in [
+            (200, r#"{"acks":{"7":true}}"#, AckVerdict::Acknowledged),
+            (200, r#"{"acks":{"7":false}}"#, AckVerdict::Pending),
+            (200, r#"{"acks":{"8":true}}"#, AckVerdict::Pending),
+            (200, r#"{"acks":{}}"#, AckVerdict::Pending),
+            (200, "<html></html>", AckVerdict::Unclear),
+            (200, r#"{"text":"Success","code":0}"#, AckVerdict::Unclear),
+            (503, r#"{"acks":{"7":true}}"#, AckVerdict::Unclear),
+            (400, r#"{"code":14}"#, AckVerdict::Disabled),
+            (400, r#"{"code":11}"#, AckVerdict::Forgotten),
+            (403, r#"{"code":4}"#, AckVerdict::Refused),
+            (400, r#"{"code":10}"#, AckVerdict::Refused),
+        ] {
+            assert_eq!(
+                answer(status, body).ack_verdict(7),
+                expected,
+                "{status} {body}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_answer_is_shown_with_its_code_and_no_more_text_than_fits_a_line() {
+        let long = format!(r#"{{"code":9,"text":"{}"}}"#, "x".repeat(1_000));
+        assert!(answer(503, &long).to_string().len() < 250);
+        for (body, expected) in [
+            (
+                r#"{"text":"Server is busy","code":9}"#,
+                "503 (code 9, Server is busy)",
+            ),
+            (r#"{"text":"busy"}"#, "503 (busy)"),
+            ("<html>secret</html>", "503"),
+        ] {
+            assert_eq!(answer(503, body).to_string(), expected);
+        }
+    }
+}
