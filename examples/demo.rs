@@ -14,7 +14,7 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 use chrono::DateTime;
-use ds_monitor::clock::{Clock, SystemClock};
+use ds_monitor::base::clock::{Clock, SystemClock};
 use ds_monitor::lookups::table::Table;
 use ds_monitor::lookups::{ACCOUNTS, USERS};
 use ds_monitor::splunk::input_definition::MASK;

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
+use crate::base::http::ProblemKind;
 use crate::docusign::client::{ApiError, OnRetry, RetryNotice, Suspect};
-use crate::http::ProblemKind;
 use crate::splunk::log::{Failure, Fields, Level, Log};
 
 /// What to do when Docusign cannot be reached.

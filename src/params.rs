@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
 
+use crate::base::durable;
 use crate::docusign::{BaseUrl, is_guid};
-use crate::durable;
 use crate::splunk::input_definition::Stanza;
 use crate::splunk::scheme::Argument;
 

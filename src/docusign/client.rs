@@ -14,9 +14,9 @@ use reqwest::header::DATE;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
-use crate::clock::Clock;
-use crate::http::{Answer, Network, exchange};
-use crate::retry::{Failed, Retry, asked_wait, repeat};
+use crate::base::clock::Clock;
+use crate::base::http::{Answer, Network, exchange};
+use crate::base::retry::{Failed, Retry, asked_wait, repeat};
 
 /// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
 const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;

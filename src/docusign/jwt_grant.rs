@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::BaseUrl;
 use super::client::{ApiError, CallError, Client, Refusal, Suspect};
 use super::rsa_key::PrivateKey;
-use crate::secret::Secret;
+use crate::base::secret::Secret;
 
 /// What a token is asked for.
 pub const SCOPE_IMPERSONATION: &str = "impersonation";
@@ -87,7 +87,7 @@ pub struct JwtGrant {
 
 struct Token {
     text: Secret,
-    /// On [`crate::clock::Clock::elapsed`]'s scale.
+    /// On [`crate::base::clock::Clock::elapsed`]'s scale.
     renew_at: Duration,
 }
 

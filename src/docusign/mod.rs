@@ -12,7 +12,7 @@ use std::fmt;
 
 use reqwest::Url;
 
-use crate::http::{PlainHttp, UrlProblem, base_url, is_loopback};
+use crate::base::http::{PlainHttp, UrlProblem, base_url, is_loopback};
 
 /// Docusign's two worlds; an account, a key and a consent belong to one of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use serde_json::value::RawValue;
 use super::client::{ApiError, Client, Refusal, Suspect};
 use super::jwt_grant::JwtGrant;
 use super::{BaseUrl, Generation};
-use crate::clock::Timestamp;
+use crate::base::clock::Timestamp;
 
 /// The largest page that Docusign serves.
 pub const MAX_LIMIT: u32 = 2000;

@@ -14,7 +14,7 @@ use jsonwebtoken::{Algorithm, EncodingKey};
 use percent_encoding::percent_decode_str;
 use zeroize::Zeroizing;
 
-use crate::secret::Secret;
+use crate::base::secret::Secret;
 
 /// The shortest key, in bits, with which the TLS library signs. Docusign generates keys of this size.
 const MIN_BITS: u32 = 2048;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 
 use super::settings::OUTPUT;
 use super::table::{Key, Table, Update};
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
 use crate::monitor::settings::APP;
 use crate::params::iso;
 use crate::splunk;

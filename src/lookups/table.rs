@@ -16,8 +16,8 @@ use anyhow::{Context, Result, bail};
 use csv::{ByteRecord, ReaderBuilder, Terminator, Writer, WriterBuilder};
 use sha2::{Digest, Sha256};
 
-use crate::clock::Clock;
-use crate::durable::{Folder, Lock, Replacement};
+use crate::base::clock::Clock;
+use crate::base::durable::{Folder, Lock, Replacement};
 
 /// How long another input may hold a table; it does so only while it merges.
 const LOCK_PATIENCE: Duration = Duration::from_secs(60);
@@ -325,7 +325,7 @@ mod tests {
     use std::path::Path;
 
     use super::{Table, Update};
-    use crate::clock::SystemClock;
+    use crate::base::clock::SystemClock;
 
     static TABLE: Table = Table {
         name: "t",

@@ -9,9 +9,9 @@ use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
 
 use super::settings::{DS_MONITOR, PRIVATE_KEY, PRIVATE_KEY_PATH, Settings};
+use crate::base::secret::Secret;
 use crate::docusign::rsa_key::PrivateKey;
 use crate::params;
-use crate::secret::Secret;
 use crate::splunk::conf_file;
 use crate::splunk::input_definition::{MASK, Stanza};
 use crate::splunk::rest::{Rest, RestError};

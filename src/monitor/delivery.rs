@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use super::pages::{Fetched, Pages};
 use super::position::{Position, State};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::docusign::client::ApiError;
 use crate::docusign::monitor_api::{End, Page, Record};
 use crate::failures;

@@ -10,7 +10,7 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::params::iso;
 use crate::splunk::checkpoint::{CheckpointStore, Loaded, Saved};
 use crate::splunk::log::{Fields, Log};

@@ -10,14 +10,14 @@ use chrono::{DateTime, Utc};
 
 use super::configure::Complete;
 use super::start_from::StartFrom;
+use crate::base::http::{self, Network, PlainHttp, ProxySettings, UrlProblem, is_loopback};
+use crate::base::retry::Patience;
+use crate::base::secret::Secret;
 use crate::docusign::jwt_grant::{Identity, SCOPE_IMPERSONATION};
 use crate::docusign::monitor_api::{MAX_LIMIT, StreamSettings};
 use crate::docusign::{BaseUrl, Environment, Generation};
 use crate::failures;
-use crate::http::{self, Network, PlainHttp, ProxySettings, UrlProblem, is_loopback};
 use crate::params;
-use crate::retry::Patience;
-use crate::secret::Secret;
 use crate::splunk::hec::{self, HecSettings, SettingNames};
 use crate::splunk::scheme::{Argument, DataType, Field, Scheme};
 

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::durable::{Folder, Lock};
+use crate::base::durable::{Folder, Lock};
 
 /// The version that is written, and the newest that is understood.
 const VERSION: u32 = 1;
@@ -296,7 +296,7 @@ mod tests {
     use serde::{Deserialize, Serialize};
 
     use super::{CheckpointStore, Loaded, Opened, file_stem};
-    use crate::durable::{STEPS, Step};
+    use crate::base::durable::{STEPS, Step};
 
     #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
     struct Place {

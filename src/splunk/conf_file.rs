@@ -13,7 +13,7 @@ use super::input_definition::{InputDefinition, MASK, Stanza};
 use super::log::{Fields, Log};
 use super::rest::Rest;
 use super::scheme::{Argument, Scheme};
-use crate::durable;
+use crate::base::durable;
 
 /// More than any hand-written configuration has.
 const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;

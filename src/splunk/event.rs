@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use memchr::memchr3_iter;
 
-use crate::clock::{Clock, Timestamp};
+use crate::base::clock::{Clock, Timestamp};
 use crate::splunk::log::{Failure, Fields, Level, Log};
 
 /// A place where events go, which knows how much of what was sent has been taken there.
@@ -539,7 +539,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::{Event, EventSink, EventWriter, Format, Undelivered, append_data};
-    use crate::clock::{SystemClock, Timestamp};
+    use crate::base::clock::{SystemClock, Timestamp};
     use crate::splunk::log::Log;
 
     fn data(text: &str) -> String {

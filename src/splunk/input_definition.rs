@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 
 use super::rest::Rest;
 use super::scheme::{Argument, Scheme};
-use crate::secret::Secret;
+use crate::base::secret::Secret;
 
 /// More than any configuration needs; a key is under 10 kB.
 const MAX_DOCUMENT_BYTES: u64 = 8 * 1024 * 1024;

@@ -9,7 +9,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::secret::redact;
+use crate::base::secret::redact;
 
 /// The longest line. Where a pipe has room at all, it has room for so many bytes (`PIPE_BUF` of Linux).
 const MAX_LINE_BYTES: usize = 4096;
@@ -17,7 +17,7 @@ const MAX_LINE_BYTES: usize = 4096;
 /// How long the last words of a run wait for a reader.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
 
-use crate::retry::Retry;
+use crate::base::retry::Retry;
 
 /// The levels of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -318,7 +318,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::{Fields, Level, Log, MAX_LINE_BYTES, line};
-    use crate::secret::Secret;
+    use crate::base::secret::Secret;
 
     /// A pipe with room for so many lines.
     #[derive(Clone, Default)]

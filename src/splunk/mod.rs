@@ -22,8 +22,8 @@ use std::sync::atomic::AtomicBool;
 use anyhow::{Context, Result, anyhow, bail};
 use quick_xml::escape::escape;
 
-use crate::clock::{Clock, SystemClock};
-use crate::secret::redact;
+use crate::base::clock::{Clock, SystemClock};
+use crate::base::secret::redact;
 use conf_file::Options;
 use event::{EventWriter, Format};
 use input_definition::InputDefinition;

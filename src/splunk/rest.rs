@@ -13,9 +13,9 @@ use reqwest::{Certificate, Method, Url};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::durable;
-use crate::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback};
-use crate::secret::Secret;
+use crate::base::durable;
+use crate::base::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback};
+use crate::base::secret::Secret;
 
 /// splunkd is on this machine or next to it.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);

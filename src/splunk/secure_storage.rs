@@ -13,7 +13,7 @@ use super::checkpoint::file_stem;
 use super::input_definition::{MASK, Stanza};
 use super::rest::{Rest, RestError};
 use super::scheme::Scheme;
-use crate::secret::Secret;
+use crate::base::secret::Secret;
 
 /// Secrets by the name of their parameter.
 pub type Secrets = BTreeMap<String, Secret>;

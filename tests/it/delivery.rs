@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use ds_monitor::clock::{Clock, SystemClock};
+use ds_monitor::base::clock::{Clock, SystemClock};
+use ds_monitor::base::http::Network;
+use ds_monitor::base::retry::Patience;
 use ds_monitor::docusign::BaseUrl;
 use ds_monitor::docusign::client::Client;
 use ds_monitor::docusign::jwt_grant::{Identity, JwtGrant, SCOPE_IMPERSONATION};
 use ds_monitor::docusign::monitor_api::{End, MonitorApi, Stream, StreamSettings};
 use ds_monitor::docusign::rsa_key::PrivateKey;
-use ds_monitor::http::Network;
 use ds_monitor::monitor::settings::USER_AGENT;
-use ds_monitor::retry::Patience;
 use ds_monitor::splunk::checkpoint::file_stem;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use serde_json::Value;

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
-use ds_monitor::clock::Clock;
-use ds_monitor::http::Network;
+use ds_monitor::base::clock::Clock;
+use ds_monitor::base::http::Network;
+use ds_monitor::base::retry::Patience;
+use ds_monitor::base::secret::Secret;
 use ds_monitor::monitor::settings::USER_AGENT;
-use ds_monitor::retry::Patience;
-use ds_monitor::secret::Secret;
 use ds_monitor::splunk::checkpoint::file_stem;
 use ds_monitor::splunk::event::{Event, EventSink, Progress, Undelivered};
 use ds_monitor::splunk::hec::{HecSettings, HecWriter, RefusedEvent, SettingNames, base_url};

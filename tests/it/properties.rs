@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Timelike};
-use ds_monitor::clock::{SystemClock, Timestamp};
+use ds_monitor::base::clock::{SystemClock, Timestamp};
 use ds_monitor::docusign::monitor_api::Page;
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::position::{Identity, Position, State};

@@ -4,7 +4,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use ds_monitor::clock::{Clock, SystemClock};
+use ds_monitor::base::clock::{Clock, SystemClock};
 use serde_json::Value;
 use tempfile::tempdir;
 

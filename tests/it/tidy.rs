@@ -88,59 +88,132 @@ fn the_shipped_lookups_are_the_header_of_their_tables() {
     }
 }
 
-/// The import table of `src/lib.rs`: what each part may use of the crate.
-#[test]
-fn the_modules_keep_to_their_import_table() {
-    let base = ["clock", "durable", "http", "retry", "secret"];
-    let table = [
-        ("clock.rs", vec![]),
-        ("durable.rs", vec![]),
-        ("http.rs", vec!["retry", "secret"]),
-        ("retry.rs", vec![]),
-        ("secret.rs", vec![]),
-        ("splunk", [&base[..], &["splunk"]].concat()),
-        ("docusign", [&base[..], &["docusign"]].concat()),
-        ("params.rs", [&base[..], &["splunk", "docusign"]].concat()),
-        ("failures.rs", [&base[..], &["splunk", "docusign"]].concat()),
-        (
-            "lookups",
-            [
-                &base[..],
-                &["splunk", "docusign", "params", "failures", "monitor"],
-            ]
-            .concat(),
-        ),
-        (
-            "monitor",
-            [
-                &base[..],
-                &["splunk", "docusign", "params", "failures", "monitor"],
-            ]
-            .concat(),
-        ),
-    ];
+/// The table of `src/lib.rs`: each module, and what it may use of the crate.
+fn import_table() -> Vec<(String, Vec<String>)> {
+    let text = read("src/lib.rs");
+    let rows = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! | [`"));
+    rows.map(|row| {
+        let (module, rest) = row.split_once("`]").unwrap();
+        let uses = rest.split('|').nth(1).unwrap();
+        let uses = uses.split_whitespace().map(|name| name.trim_matches('`'));
+        (module.to_owned(), uses.map(str::to_owned).collect())
+    })
+    .collect()
+}
+
+/// The files of `src/` but for the programs, each with the module it belongs to.
+fn modules() -> Vec<(String, PathBuf)> {
     let mut files = Vec::new();
     rust_files(&root().join("src"), &mut files);
-    for path in files {
-        let name = path.strip_prefix(root().join("src")).unwrap();
-        if name.starts_with("bin") || name == Path::new("lib.rs") {
-            continue;
+    let module = |path: &Path| {
+        let inside = path.strip_prefix(root().join("src")).unwrap();
+        let first = inside.iter().next().unwrap().to_str().unwrap();
+        first.trim_end_matches(".rs").to_owned()
+    };
+    files
+        .into_iter()
+        .map(|path| (module(&path), path))
+        .filter(|(module, _)| module != "bin" && module != "lib")
+        .collect()
+}
+
+#[test]
+fn the_modules_keep_to_the_table_of_imports() {
+    let table = import_table();
+    let declared: Vec<_> = table.iter().map(|(module, _)| module.clone()).collect();
+    for (n, (module, uses)) in table.iter().enumerate() {
+        for used in uses {
+            let below = table.iter().position(|(other, _)| other == used);
+            let is_below = below.is_some_and(|below| below > n);
+            assert!(is_below, "{module} may not use {used}, which is above it");
         }
+    }
+    for (module, path) in modules() {
         let (_, allowed) = table
             .iter()
-            .find(|(part, _)| name.starts_with(part))
-            .unwrap_or_else(|| panic!("{} is not in the import table", name.display()));
+            .find(|(declared, _)| *declared == module)
+            .unwrap_or_else(|| panic!("{} is not in the table", path.display()));
         let text = fs::read_to_string(&path).unwrap();
         for used in text.split("crate::").skip(1) {
-            let module: String = used
+            let used: String = used
                 .chars()
                 .take_while(|c| c.is_alphanumeric() || *c == '_')
                 .collect();
             assert!(
-                allowed.contains(&module.as_str()),
-                "{} uses {module}",
-                name.display()
+                used == module || allowed.contains(&used) || !declared.contains(&used),
+                "{} uses {used}",
+                path.display()
             );
+        }
+    }
+}
+
+/// The comments and the string literals of a source file, without its unit tests.
+fn words_of(source: &str) -> Vec<String> {
+    let source = source.split("#[cfg(test)]").next().unwrap();
+    let mut words = vec![];
+    let mut rest = source;
+    while let Some(at) = rest.find(['"', '/', '\'']) {
+        let (found, after) = rest[at..].split_at(1);
+        let end = match found {
+            "/" if after.starts_with('/') => after.find('\n').unwrap_or(after.len()),
+            "\"" => {
+                let mut escaped = false;
+                let end = after.find(|c| {
+                    let ends = c == '"' && !escaped;
+                    escaped = c == '\\' && !escaped;
+                    ends
+                });
+                end.unwrap() + 1
+            }
+            // The character of a quote, which begins no string.
+            "'" if after.starts_with("\"'") => 2,
+            _ => 0,
+        };
+        if end > 2 {
+            words.push(without_placeholders(&after[..end]));
+        }
+        rest = &after[end..];
+    }
+    words
+}
+
+/// A format string without the names of variables.
+fn without_placeholders(text: &str) -> String {
+    let mut parts = text.split('{');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |text, part| {
+        text + part.split_once('}').map_or(part, |(_, after)| after)
+    })
+}
+
+#[test]
+fn the_lower_layers_speak_neither_of_our_parameters_nor_of_the_other_side() {
+    // A name without an underscore, such as limit, is also a word.
+    let arguments = SCHEMES.iter().flat_map(|scheme| scheme.arguments);
+    let names = arguments.map(|argument| argument.name);
+    let mut ours: Vec<_> = names.filter(|name| name.contains('_')).collect();
+    // Docusign's own names for these are the same.
+    ours.retain(|name| !["user_id", "organization_id"].contains(name));
+    assert!(ours.contains(&"proxy_url") && ours.contains(&"monitor_input"));
+    ours.extend(["ds_monitor", "ds_lookups", "command reset"]);
+    for (module, path) in modules() {
+        let others: &[&str] = match module.as_str() {
+            "base" => &["Splunk", "splunkd", "Docusign"],
+            "splunk" => &["Docusign", "Monitor input"],
+            "docusign" => &["Splunk", "splunkd"],
+            _ => continue,
+        };
+        for words in words_of(&fs::read_to_string(&path).unwrap()) {
+            for name in ours.iter().chain(others) {
+                assert!(
+                    !words.contains(name),
+                    "{} names {name}: {words}",
+                    path.display()
+                );
+            }
         }
     }
 }

@@ -171,7 +171,7 @@ mod tests {
     use std::io::Read;
 
     use super::{Batch, Envelope};
-    use crate::clock::Timestamp;
+    use crate::base::clock::Timestamp;
     use crate::splunk::event::Event;
 
     fn envelope(common: &str) -> Envelope {

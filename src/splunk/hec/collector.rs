@@ -11,8 +11,8 @@ use uuid::Uuid;
 
 use super::batch::Batch;
 use super::{HecSettings, SettingNames};
-use crate::http::{Network, NetworkProblem, exchange};
-use crate::retry::Patience;
+use crate::base::http::{Network, NetworkProblem, exchange};
+use crate::base::retry::Patience;
 use crate::splunk::event::Undelivered;
 use crate::splunk::log::{Failure, Fields, Level};
 

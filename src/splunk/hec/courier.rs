@@ -14,9 +14,9 @@ use uuid::Uuid;
 use super::HecSettings;
 use super::batch::Batch;
 use super::collector::{AckVerdict, Collector, HecAnswer, HecError, Verdict};
-use crate::clock::Clock;
-use crate::http::NetworkProblem;
-use crate::retry::{Failed, asked_wait, repeat};
+use crate::base::clock::Clock;
+use crate::base::http::NetworkProblem;
+use crate::base::retry::{Failed, asked_wait, repeat};
 use crate::splunk::event::{Receipt, Undelivered};
 use crate::splunk::log::{Failure, Fields, Log};
 

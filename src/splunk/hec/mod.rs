@@ -18,8 +18,8 @@ use std::fmt;
 
 use reqwest::Url;
 
-use crate::http::{self, Network, PlainHttp, UrlProblem};
-use crate::secret::Secret;
+use crate::base::http::{self, Network, PlainHttp, UrlProblem};
+use crate::base::secret::Secret;
 
 pub use collector::{HecError, probe};
 pub use courier::{OnRefused, RefusedEvent};
@@ -94,7 +94,7 @@ pub fn base_url(text: &str) -> Result<Url, BaseUrlProblem> {
 #[cfg(test)]
 mod tests {
     use super::{BaseUrlProblem, base_url};
-    use crate::http::UrlProblem;
+    use crate::base::http::UrlProblem;
 
     #[test]
     fn the_address_of_an_event_collector_is_a_base_address() {

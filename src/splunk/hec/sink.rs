@@ -10,7 +10,7 @@ use anyhow::{Context, Result};
 use super::HecSettings;
 use super::batch::{BATCH_BYTES, Batch, Envelope};
 use super::courier::{Courier, News, OnRefused, Settled};
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 use crate::splunk::event::{
     CHECK_INTERVAL, Event, EventSink, Progress, Receipt, STALL_WARNING, Stall, Undelivered,
 };

@@ -14,8 +14,8 @@ use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Certificate, NoProxy, Proxy, Url};
 
-use crate::retry::Patience;
-use crate::secret::Secret;
+use crate::base::retry::Patience;
+use crate::base::secret::Secret;
 
 /// The answer of a proxy, not of the server.
 const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;

@@ -229,7 +229,7 @@ impl Folder {
     }
 
     /// A new file, which only its owner may read: what root creates belongs to the owner of the folder, because what
-    /// root makes by hand in Splunk's folder must stay usable for Splunk.
+    /// root makes by hand in a folder must stay usable for its owner.
     fn create(&self, name: &str) -> std::io::Result<File> {
         let file = system::create(&self.handle, &self.path(name))?;
         system::give_to_owner_of(&self.handle, &file);

@@ -10,7 +10,7 @@ use backoff::backoff::Backoff;
 use chrono::{DateTime, Utc};
 use reqwest::header::{HeaderMap, RETRY_AFTER};
 
-use crate::clock::Clock;
+use crate::base::clock::Clock;
 
 /// How much patience a caller has.
 #[derive(Clone, Copy, Debug)]
@@ -173,7 +173,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use super::{Failed, LONGEST_WAIT, Patience, Retry, Schedule, asked_wait, repeat};
-    use crate::clock::Clock;
+    use crate::base::clock::Clock;
 
     fn asked(name: &'static str, value: &'static str) -> Option<u64> {
         let now = DateTime::from_timestamp(1_600_000_000, 0).unwrap();

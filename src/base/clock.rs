@@ -1,7 +1,7 @@
 //! Time: the one place that asks the machine what time it is, and the exact reading of a timestamp.
 //!
 //! A [`Timestamp`] keeps the fraction digits of the text it was read from, because a floating point number
-//! would change them. Formats: RFC 3339 as Docusign writes it, and Splunk's `<time>`, decimal seconds since
+//! would change them. Formats: RFC 3339 with up to nine fraction digits, and decimal seconds since
 //! 1970-01-01T00:00:00Z.
 
 use std::fmt;
@@ -64,7 +64,7 @@ impl Clock for SystemClock {
 
 /// A moment with the decimal digits it was written with.
 ///
-/// Displayed as Splunk's `<time>`: seconds since the epoch, then a point and the same fraction digits, if any.
+/// Displayed in decimal: seconds since the epoch, then a point and the same fraction digits, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timestamp {
     seconds: i64,
@@ -76,10 +76,9 @@ pub struct Timestamp {
 const MAX_FRACTION_DIGITS: usize = 9;
 
 impl Timestamp {
-    /// Reads `YYYY-MM-DDTHH:MM:SS[.fraction][Z|±HH:MM|±HHMM]`. Text without an offset is UTC, as all of
-    /// Docusign's timestamps are.
+    /// Reads `YYYY-MM-DDTHH:MM:SS[.fraction][Z|±HH:MM|±HHMM]`. Text without an offset is UTC.
     ///
-    /// `None` for anything else, and for times before 1970, which Splunk cannot index.
+    /// `None` for anything else, and for times before 1970.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
         let (moment, rest) = text
