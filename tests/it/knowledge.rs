@@ -117,6 +117,8 @@ const SETTINGS: [(&str, &[&str]); 7] = [
             "alert.severity",
             "alert.suppress",
             "alert.suppress.fields",
+            "alert.expires",
+            "realtime_schedule",
             "alert.suppress.period",
         ],
     ),
@@ -448,6 +450,8 @@ fn every_alert_says_when_it_is_raised_and_for_what_it_is_held_back() {
             continue;
         }
         assert_eq!(get("enableSched"), Some("1"), "{name}");
+        // Splunk's own default drops what was found after a day.
+        assert_eq!(get("alert.expires"), Some("7d"), "{name}");
         assert_eq!(get("counttype"), Some("number of events"), "{name}");
         assert_eq!(get("relation"), Some("greater than"), "{name}");
         assert_eq!(get("quantity"), Some("0"), "{name}");
