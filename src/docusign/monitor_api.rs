@@ -399,6 +399,15 @@ pub enum End {
     OnlyEmptyPages,
 }
 
+/// What comes next in a stream.
+#[derive(Debug)]
+pub enum Next {
+    /// A page.
+    Page(Page),
+    /// No more pages for this run.
+    End(End),
+}
+
 /// Follows the stream page by page.
 pub struct Stream {
     api: MonitorApi,
@@ -433,10 +442,10 @@ impl Stream {
     /// The next page, or how the stream ended.
     ///
     /// # Errors
-    /// Docusign does not give it; the error says what to do.
-    pub fn next_page(&mut self) -> Result<Result<Page, End>, ApiError> {
+    /// Docusign refuses the page; the error says what to do.
+    pub fn next_page(&mut self) -> Result<Next, ApiError> {
         if let Some(end) = self.end {
-            return Ok(Err(end));
+            return Ok(Next::End(end));
         }
         if self.pause {
             self.api.client.clock().sleep(PAUSE);
@@ -462,7 +471,7 @@ impl Stream {
         if let Some(end_cursor) = &page.end_cursor {
             self.cursor.clone_from(end_cursor);
         }
-        Ok(Ok(page))
+        Ok(Next::Page(page))
     }
 }
 

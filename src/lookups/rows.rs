@@ -14,7 +14,8 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::monitor::settings::APP;
 use crate::params::iso;
 use crate::splunk;
-use crate::splunk::event::{Event, EventSink, EventWriter};
+use crate::splunk::event::{Event, EventSink};
+use crate::splunk::stdout::EventWriter;
 
 /// Names and more by `userId`.
 pub static USERS: Table = Table {

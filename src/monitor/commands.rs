@@ -18,10 +18,9 @@ use crate::docusign::client::ApiError;
 use crate::docusign::directory_api::{DirectoryApi, Part};
 use crate::docusign::jwt_grant::{CONSENT_REQUIRED, JwtGrant};
 use crate::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
-use crate::splunk::event;
 use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::{one_line, sentence};
-use crate::splunk::{Command, Session};
+use crate::splunk::{Command, Session, stdout};
 
 /// The commands for a person.
 pub(super) const COMMANDS: &[Command] = &[
@@ -52,7 +51,7 @@ pub(super) fn command(
     definition: InputDefinition,
     session: &Session,
 ) -> Result<bool> {
-    let out = event::standard_output().context("could not open the standard output")?;
+    let out = stdout::standard_output().context("could not open the standard output")?;
     let mut screen = Screen {
         colour: out.is_terminal(),
         out: Box::new(out),

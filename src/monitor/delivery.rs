@@ -9,11 +9,11 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pages::{Fetched, Pages};
+use super::pages::Pages;
 use super::position::{Position, State};
 use crate::base::clock::Clock;
 use crate::docusign::client::ApiError;
-use crate::docusign::monitor_api::{End, Page, Record};
+use crate::docusign::monitor_api::{End, Next, Page, Record};
 use crate::failures;
 use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::event::{Event, EventSink, Receipt, Undelivered};
@@ -28,13 +28,15 @@ const LONGEST_TAKEN_TICK: Duration = Duration::from_millis(10);
 /// The path. Every step that can end a run leaves the checkpoint at a page whose records have been read.
 pub(super) fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
     let end = loop {
-        let page = match pages.next(|| delivery.settle())? {
-            Fetched::Page(page) => page,
-            Fetched::End(end) => break end,
-            Fetched::Failed(error) => {
-                // What has been sent is whole; only Docusign failed, so the delivery ends in good order.
-                delivery.close()?;
-                return Err(Stop::Docusign(error));
+        let page = match pages.next(|| delivery.settle()) {
+            Ok(Next::Page(page)) => page,
+            Ok(Next::End(end)) => break end,
+            Err(stop) => {
+                // What has been sent is whole; if only Docusign failed, the delivery ends in good order.
+                if matches!(stop, Stop::Docusign(_)) {
+                    delivery.close()?;
+                }
+                return Err(stop);
             }
         };
         delivery.make_room(&page)?;

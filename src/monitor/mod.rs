@@ -29,6 +29,7 @@ use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::rest::{Rest, RestError};
 use crate::splunk::scheme::Scheme;
+use crate::splunk::stdout::require_standard_output;
 use crate::splunk::{Command, ModularInput, Session};
 use configure::{Configured, KeySource, Pasted, configure};
 use delivery::{Delivery, Summary, drain};
@@ -80,6 +81,9 @@ impl ModularInput for DsMonitor {
         let configured = configure(stanza, &splunkd, session.clock.now())
             .map_err(|reason| Failure::of("configure", &reason.into()))?;
         let now = session.clock.now();
+        if configured.settings.hec.is_none() {
+            require_standard_output().map_err(|error| Failure::of("configure", &error))?;
+        }
         let opened = CheckpointStore::try_open(&checkpoint_dir, &input, now)
             .map_err(|error| Failure::of("load_checkpoint", &error))?;
         let store = match opened {

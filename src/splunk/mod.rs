@@ -12,6 +12,7 @@ pub mod log;
 pub mod rest;
 pub mod scheme;
 pub mod secure_storage;
+pub mod stdout;
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -25,10 +26,10 @@ use quick_xml::escape::escape;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::redact;
 use conf_file::Options;
-use event::{EventWriter, Format};
 use input_definition::InputDefinition;
 use log::{Failure, Fields, Level, Log, sentence};
 use scheme::Scheme;
+use stdout::{EventWriter, Format};
 
 /// A kind of input. [`main`] speaks the protocol and calls these.
 pub trait ModularInput {
@@ -113,7 +114,7 @@ impl Session {
     /// # Errors
     /// The process has no standard output.
     pub fn event_writer(&self) -> Result<EventWriter> {
-        let out = event::standard_output().context("could not open the standard output")?;
+        let out = stdout::standard_output().context("could not open the standard output")?;
         EventWriter::new(
             out,
             self.format,
@@ -321,7 +322,7 @@ fn report(log: &Log, error: &anyhow::Error) {
 
 /// Answers that are not events: the scheme, a validation message, the help.
 fn print(text: &str) -> Result<ExitCode> {
-    event::standard_output()
+    stdout::standard_output()
         .and_then(|mut out| out.write_all(text.as_bytes()))
         .context("could not write to the standard output")?;
     Ok(ExitCode::SUCCESS)
