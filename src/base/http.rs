@@ -31,12 +31,10 @@ const HEADROOM: usize = 16;
 pub struct Network {
     /// The caller's name and version, as servers log it.
     pub user_agent: &'static str,
-    /// The proxy for every call; without one, the environment's `HTTPS_PROXY` and `NO_PROXY` apply.
+    /// The proxy for every call; the environment's is the caller's to find.
     pub proxy: Option<ProxySettings>,
     /// Certificates that are trusted in addition to the system's.
     pub ca_certificates: Vec<Certificate>,
-    /// Whether the proxy of the environment applies where none is given.
-    pub environment_proxy: bool,
     /// Whether hosts in the environment's `NO_PROXY` are called directly although a proxy is given.
     pub no_proxy: bool,
     /// Whether any connection is encrypted: otherwise the system's trust roots need not be read.
@@ -101,7 +99,7 @@ impl Network {
                 through = through.custom_http_auth(header);
             }
             builder = builder.proxy(through);
-        } else if !self.environment_proxy {
+        } else {
             builder = builder.no_proxy();
         }
         builder = if self.tls {

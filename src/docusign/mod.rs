@@ -124,6 +124,12 @@ impl BaseUrl {
         is_loopback(&self.0)
     }
 
+    /// Whether it goes on after the host.
+    #[must_use]
+    pub fn has_path(&self) -> bool {
+        !matches!(self.0.path(), "" | "/")
+    }
+
     /// Whether connections are encrypted.
     #[must_use]
     pub fn is_https(&self) -> bool {

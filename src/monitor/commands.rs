@@ -111,7 +111,12 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
     } = definition;
     let input = DS_MONITOR.input(&stanza.name);
     screen.line("Input", &input)?;
-    let Configured { settings, key, .. } = match configure(stanza, &splunkd, session.clock.now()) {
+    let Configured {
+        settings,
+        key,
+        notes,
+        ..
+    } = match configure(stanza, &splunkd, session.clock.now()) {
         Ok(configured) => configured,
         Err(reason) => {
             let step = match reason {
@@ -133,6 +138,9 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
         "Private key",
         &Finding::Ok("an RSA key that can sign".to_owned()),
     )?;
+    for note in notes {
+        screen.step("", &Finding::Note(note))?;
+    }
 
     let client = client(&settings, &session.clock)?;
     let mut grant = JwtGrant::new(client.clone(), settings.identity.clone(), key.clone());

@@ -4,11 +4,15 @@
 //! here and cannot be called alone: only this file makes a [`Complete`] stanza, and only from one are settings made.
 
 use std::fmt;
+use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
 
-use super::settings::{DS_MONITOR, PRIVATE_KEY, PRIVATE_KEY_PATH, Settings};
+use super::settings::{
+    DS_MONITOR, PRIVATE_KEY, PRIVATE_KEY_PATH, PROXY_PASSWORD, PROXY_URL, PROXY_USER, Settings,
+};
+use crate::base::durable;
 use crate::base::secret::Secret;
 use crate::docusign::rsa_key::PrivateKey;
 use crate::params;
@@ -28,6 +32,8 @@ pub struct Configured {
     pub key_source: KeySource,
     /// The secrets that are in clear text in the stanza.
     pub pasted: Pasted,
+    /// What is odd but keeps nobody from collecting, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// Where a private key comes from.
@@ -127,10 +133,27 @@ pub fn configure(
     } else {
         KeySource::Stored
     };
+    let key_file = stanza.get(&PRIVATE_KEY_PATH).map(Path::new);
+    let exposed = key_file.filter(|path| durable::can_be_read_by_others(path));
+    let note = |path: &Path| {
+        format!(
+            "Every user of this machine can read the private key in {}: chmod 600",
+            path.display()
+        )
+    };
+    let mut notes: Vec<_> = exposed.map(note).into_iter().collect();
+    let for_proxy = [&PROXY_USER, &PROXY_PASSWORD];
+    if stanza.get(&PROXY_URL).is_none() && for_proxy.iter().any(|it| stanza.get(it).is_some()) {
+        notes.push(format!(
+            "{} and {} have no effect without {}",
+            PROXY_USER.name, PROXY_PASSWORD.name, PROXY_URL.name
+        ));
+    }
     Ok(Configured {
         settings,
         key,
         key_source,
+        notes,
         pasted: Pasted {
             stanza: stanza.0,
             secrets,
@@ -283,7 +306,14 @@ pub(super) mod tests {
         assert_eq!(pasted.key_source, KeySource::Pasted);
         assert!(!pasted.pasted.is_empty());
         let by_file = [("private_key", ""), ("private_key_path", path)];
-        assert_eq!(configured(&by_file).unwrap().key_source, KeySource::File);
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o604);
+        std::fs::set_permissions(&file, readable).unwrap();
+        let by_file_of_all = configured(&by_file).unwrap();
+        assert_eq!(by_file_of_all.key_source, KeySource::File);
+        assert!(by_file_of_all.notes[0].contains("chmod 600"));
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+        std::fs::set_permissions(&file, private).unwrap();
+        assert!(configured(&by_file).unwrap().notes.is_empty());
         let moved = [("private_key", "******"), ("private_key_path", path)];
         let moved = configured(&moved).unwrap();
         assert_eq!(moved.key_source, KeySource::File);

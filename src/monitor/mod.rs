@@ -8,6 +8,7 @@ pub mod configure;
 mod delivery;
 mod pages;
 pub mod position;
+mod proxy;
 pub mod settings;
 pub mod start_from;
 mod validation;
@@ -90,6 +91,9 @@ impl ModularInput for DsMonitor {
             Opened::Locked(store) => store,
             Opened::Busy(since) => return skip(since, now, &log),
         };
+        for note in &configured.notes {
+            log.warn(&Fields::new().with("action", "configure"), note);
+        }
         secure(&configured, &splunkd, &log);
         warn_of_cluster(&splunkd, &log);
         let Configured { settings, key, .. } = configured;

@@ -89,6 +89,9 @@ fn date_or_time(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.to_utc());
     }
+    if let Ok(time) = DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z") {
+        return Some(time.to_utc());
+    }
     let without_offset = text.trim_end_matches('Z');
     ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
         .iter()
@@ -125,6 +128,8 @@ mod tests {
             ("2026-01-31T08:30:00.999+02:00", "2026-01-31T06:30:00Z"),
             ("2026-01-31T08:30:00", "2026-01-31T08:30:00Z"),
             ("2026-01-31T08:30Z", "2026-01-31T08:30:00Z"),
+            ("2026-01-31T08:30:00+0200", "2026-01-31T06:30:00Z"),
+            ("2026-01-31T08:30:00.5+0000", "2026-01-31T08:30:00Z"),
             ("earliest", "2021-01-01T00:00:00Z"),
             ("Earliest", "2021-01-01T00:00:00Z"),
             (

@@ -774,7 +774,6 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
         remedy: |_| "",
         proxy: None,
         ca_certificates: vec![],
-        environment_proxy: false,
         no_proxy: false,
         tls: false,
         patience,

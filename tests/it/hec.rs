@@ -1542,7 +1542,6 @@ impl Writer {
             remedy: |_| "",
             proxy: None,
             ca_certificates: vec![],
-            environment_proxy: false,
             no_proxy: false,
             tls: false,
             patience: Patience::RUN,

@@ -29,11 +29,16 @@ pub const OTHER_ACCOUNT_ID: &str = "d96e2f01-4c8b-4a57-93b0-f5e7182c6da4";
 
 /// The private key in the form Docusign hands out.
 pub const PRIVATE_KEY: &str = include_str!("../../fixtures/test_only_rsa_pkcs1.pem");
-/// The file that it stands in.
-pub const PRIVATE_KEY_PATH: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../fixtures/test_only_rsa_pkcs1.pem"
-);
+/// The file that it is in, readable for its owner alone, which no checkout keeps.
+pub fn private_key_path() -> &'static str {
+    const PATH: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../fixtures/test_only_rsa_pkcs1.pem"
+    );
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(PATH, private).unwrap();
+    PATH
+}
 /// The same key as PKCS#8.
 pub const PRIVATE_KEY_PKCS8: &str = include_str!("../../fixtures/test_only_rsa_pkcs8.pem");
 /// The same key under a password, as PKCS#8.
