@@ -49,7 +49,8 @@ impl Part {
     ];
 
     /// The scopes that Docusign requires for it.
-    fn scope(self) -> &'static str {
+    #[must_use]
+    pub fn scope(self) -> &'static str {
         match self {
             Self::Accounts => "impersonation",
             Self::Users => "impersonation signature",

@@ -49,6 +49,9 @@ mod properties;
 /// The `ds_lookups` input: what becomes of Docusign's directory, and what it is that stays.
 mod lookups;
 
+/// The page Set up says what the code says: arguments, keys, entries in secure storage.
+mod web;
+
 /// The files that Splunk reads say what the code says, and the modules keep to their import table.
 mod tidy;
 

@@ -1,0 +1,123 @@
+use std::fmt::Write as _;
+
+use ds_monitor::docusign::directory_api::Part;
+use ds_monitor::docusign::jwt_grant::{CONSENT_REDIRECT, PrivateKey, SCOPE_IMPERSONATION};
+use ds_monitor::docusign::{Environment, Generation};
+use ds_monitor::settings::{DS_LOOKUPS, DS_MONITOR};
+use ds_monitor::splunk::checkpoint::file_stem;
+use ds_monitor::splunk::input_definition::MASK;
+use ds_monitor::splunk::scheme::{Argument, DataType, Field, Scheme};
+use serde_json::{Value, json};
+use support::conf::read;
+
+/// What the page Set up takes from the program: the arguments with all their texts, and Docusign's addresses.
+fn declaration() -> String {
+    let environment = |environment: Environment| {
+        json!({
+            "name": environment.name(),
+            "auth_url": environment.auth_url(),
+            "monitor_url": environment.monitor_url(Generation::Dataset),
+            "organization_monitor_url": environment.monitor_url(Generation::Organization),
+            "admin_url": environment.admin_url(),
+        })
+    };
+    let mut scopes: Vec<&str> = vec![];
+    for scope in Part::ALL.iter().flat_map(|part| part.scope().split(' ')) {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    let declaration = json!({
+        "mask": MASK,
+        "consent": {
+            "redirect_uri": CONSENT_REDIRECT,
+            "events": SCOPE_IMPERSONATION,
+            "lookups": scopes.join(" "),
+        },
+        "environments": [environment(Environment::Production), environment(Environment::Demo)],
+        "schemes": {DS_MONITOR.kind: scheme(&DS_MONITOR), DS_LOOKUPS.kind: scheme(&DS_LOOKUPS)},
+    });
+    serde_json::to_string_pretty(&declaration).unwrap() + "\n"
+}
+
+fn scheme(scheme: &Scheme) -> Value {
+    let arguments: Vec<Value> = scheme.arguments.iter().map(argument).collect();
+    json!({
+        "kind": scheme.kind,
+        "title": scheme.title,
+        "description": scheme.description,
+        "arguments": arguments,
+    })
+}
+
+fn argument(argument: &Argument) -> Value {
+    let (field, options) = match argument.field {
+        Field::Text => ("text", vec![]),
+        Field::TextArea => ("textarea", vec![]),
+        Field::Password => ("password", vec![]),
+        Field::SelectFrom(_) => ("select_from", vec![]),
+        Field::Select(options) => {
+            let option = |(value, label): &(_, _)| json!({"value": value, "label": label});
+            ("select", options.iter().map(option).collect())
+        }
+    };
+    let data_type = match argument.data_type {
+        DataType::String => "string",
+        DataType::Number => "number",
+        DataType::Boolean => "boolean",
+    };
+    json!({
+        "name": argument.name,
+        "title": argument.title,
+        "description": argument.description,
+        "type": data_type,
+        "required": argument.required,
+        "secret": argument.secret,
+        "default": argument.default,
+        "group": argument.group,
+        "field": field,
+        "options": options,
+    })
+}
+
+#[test]
+fn the_page_has_the_declaration_of_the_arguments() {
+    let declaration = declaration();
+    assert!(
+        read("web/src/declaration.json") == declaration,
+        "web/src/declaration.json must read:\n{declaration}"
+    );
+}
+
+/// The page says at once what is wrong with a key; its tests read the same table.
+#[test]
+fn the_program_takes_and_refuses_the_keys_that_the_page_does() {
+    let cases: Value =
+        serde_json::from_str(&read("tests/fixtures/test_only_key_cases.json")).unwrap();
+    let cases = cases.as_array().unwrap();
+    let mut wrong = String::new();
+    for case in cases {
+        let text = |key: &str| case[key].as_str();
+        let refusal = PrivateKey::parse(text("text").unwrap()).err();
+        let agrees = match (refusal, text("binary")) {
+            (None, None) => text("kind") == Some("rsa"),
+            (Some(refusal), Some(words)) => refusal.starts_with(words),
+            _ => false,
+        };
+        if !agrees {
+            let _ = writeln!(wrong, "{}: {refusal:?}", case["name"]);
+        }
+    }
+    assert!(wrong.is_empty() && !cases.is_empty(), "{wrong}");
+}
+
+/// The page stores secrets where the program looks for them; its tests read the same table.
+#[test]
+fn the_program_names_the_entries_in_secure_storage_as_the_page_does() {
+    let stems: Value = serde_json::from_str(&read("tests/fixtures/file_stems.json")).unwrap();
+    let stems = stems.as_array().unwrap();
+    for case in stems {
+        assert_eq!(file_stem(case["input"].as_str().unwrap()), case["stem"]);
+    }
+    assert!(!stems.is_empty());
+}

@@ -1,0 +1,47 @@
+// Builds the page into target/static, or with --tests the tests into target/unit and target/browser.
+import { readdirSync, rmSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import { build } from 'esbuild';
+
+process.chdir(fileURLToPath(new URL('.', import.meta.url)));
+
+const page = {
+    entryPoints: { set_up: 'src/main.tsx' },
+    outdir: 'target/static',
+    bundle: true,
+    minify: true,
+    format: 'iife',
+    platform: 'browser',
+    target: 'es2020',
+    jsx: 'automatic',
+    // Splunk Web loads the file beside RequireJS, whose `define` libraries inside the bundle would take for theirs.
+    define: { 'process.env.NODE_ENV': '"production"', define: 'undefined', global: 'window' },
+    // moment brings all its languages along, and the page speaks one.
+    external: ['./locale/*'],
+    legalComments: 'linked',
+    logLevel: 'warning',
+};
+
+const tests = (kind) => ({
+    entryPoints: readdirSync(`tests/${kind}`)
+        .filter((name) => name.endsWith('.test.ts'))
+        .map((name) => `tests/${kind}/${name}`),
+    outdir: `target/${kind}`,
+    outExtension: { '.js': '.mjs' },
+    bundle: true,
+    format: 'esm',
+    platform: 'node',
+    target: 'node20',
+    packages: 'external',
+    logLevel: 'warning',
+});
+
+if (process.argv.includes('--tests')) {
+    for (const kind of ['unit', 'browser']) {
+        rmSync(`target/${kind}`, { recursive: true, force: true });
+        await build(tests(kind));
+    }
+} else {
+    rmSync('target/static', { recursive: true, force: true });
+    await build(page);
+}
