@@ -27,12 +27,12 @@ const tests = (kind) => ({
         .filter((name) => name.endsWith('.test.ts'))
         .map((name) => `tests/${kind}/${name}`),
     outdir: `target/${kind}`,
-    outExtension: { '.js': '.mjs' },
+    outExtension: { '.js': '.cjs' },
     bundle: true,
-    format: 'esm',
+    format: 'cjs',
     platform: 'node',
     target: 'node20',
-    packages: 'external',
+    external: ['playwright-core', 'axe-core'],
     logLevel: 'warning',
 });
 

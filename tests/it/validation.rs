@@ -210,6 +210,12 @@ fn an_outage_refuses_a_new_input_or_key_but_no_edit_with_a_known_key() {
         .param("auth_url", &nobody)
         .splunkd(&splunkd);
     assert!(refusal(&new_input).contains("cannot be reached"));
+
+    // The set-up page stores a key before it writes the stanza, which therefore comes with the mask.
+    let (_, _, secret) = splunkd.secrets().remove(0);
+    splunkd.set_secret("ds_monitor", &file_stem("ds_monitor://new"), Some(&secret));
+    let stored_first = new_input.pasted_key("******");
+    assert!(refusal(&stored_first).contains("cannot be reached"));
 }
 
 #[test]

@@ -90,6 +90,8 @@ struct State {
     sessions: u32,
     is_logged_out: bool,
     theme: String,
+    /// Where inputs find Docusign.
+    docusign_url: String,
     capabilities: BTreeSet<String>,
     refusals: BTreeMap<String, Refusal>,
     macros: BTreeMap<String, Params>,
@@ -149,6 +151,7 @@ impl SplunkWeb {
                 sessions: 0,
                 is_logged_out: false,
                 theme: "light".to_owned(),
+                docusign_url: docusign.url(),
                 capabilities: CAPABILITIES.map(str::to_owned).into(),
                 refusals: BTreeMap::new(),
                 macros: stanzas("macros"),
@@ -554,7 +557,7 @@ impl Web {
         set("host", "$decideOnStartup");
         set("index", "default");
         if kind == "ds_monitor" {
-            let url = self.docusign.url();
+            let url = self.state().docusign_url.clone();
             set("auth_url", &url);
             set("monitor_url", &url);
             set("admin_url", &format!("{url}/management"));
@@ -813,6 +816,7 @@ impl Web {
             "record" => return Reply::json(200, self.record()),
             "log-out" => self.state().is_logged_out = true,
             "theme" => get("theme").clone_into(&mut self.state().theme),
+            "docusign-at" => get("url").clone_into(&mut self.state().docusign_url),
             "capabilities" => self.state().capabilities = list("names").into_iter().collect(),
             "refuse" => {
                 let status = get("status").parse().unwrap();
