@@ -66,9 +66,9 @@ pub(super) fn validate(definition: InputDefinition, session: &Session) -> Result
     };
     let key_is_known = match configured.key_source {
         KeySource::Pasted => false,
-        KeySource::Stored => true,
-        // Whether the file holds another key than before cannot be seen.
-        KeySource::File => saved.is_some(),
+        // Whether the storage or the file holds another key than before cannot be seen. The set-up page stores a key
+        // before there is an input, whose mask then stands for a new one.
+        KeySource::Stored | KeySource::File => saved.is_some(),
     };
     // An input that exists has its position; only a new one begins at start_from.
     let cursor = match saved {

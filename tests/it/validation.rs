@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::ds_monitor;
+use ds_monitor::splunk::checkpoint::file_stem;
 use support::docusign::{
     Docusign, ENCRYPTED_KEY, ENCRYPTED_KEY_PKCS1, INTEGRATION_KEY, OTHER_PRIVATE_KEY, PRIVATE_KEY,
     PUBLIC_KEY,

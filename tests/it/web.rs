@@ -1,14 +1,51 @@
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use ds_monitor::docusign::directory_api::Part;
-use ds_monitor::docusign::jwt_grant::{CONSENT_REDIRECT, PrivateKey, SCOPE_IMPERSONATION};
+use ds_monitor::docusign::jwt_grant::{CONSENT_REDIRECT, SCOPE_IMPERSONATION};
+use ds_monitor::docusign::rsa_key::{KeyProblem, PrivateKey};
 use ds_monitor::docusign::{Environment, Generation};
-use ds_monitor::settings::{DS_LOOKUPS, DS_MONITOR};
+use ds_monitor::lookups::DS_LOOKUPS;
+use ds_monitor::monitor::settings::DS_MONITOR;
 use ds_monitor::splunk::checkpoint::file_stem;
 use ds_monitor::splunk::input_definition::MASK;
 use ds_monitor::splunk::scheme::{Argument, DataType, Field, Scheme};
 use serde_json::{Value, json};
 use support::conf::read;
+
+/// What the page can find wrong with a key; the kind of another one is for it to fill in.
+const KEY_PROBLEMS: [KeyProblem; 12] = [
+    KeyProblem::Encrypted,
+    KeyProblem::Public,
+    KeyProblem::OtherKind("{kind}"),
+    KeyProblem::TooShort,
+    KeyProblem::TooLong,
+    KeyProblem::Utf16,
+    KeyProblem::Der,
+    KeyProblem::Pkcs12,
+    KeyProblem::Jwk,
+    KeyProblem::Putty,
+    KeyProblem::NotText,
+    KeyProblem::Damaged,
+];
+
+/// The name of a problem in the files that the page shares with the program.
+fn name(problem: KeyProblem) -> &'static str {
+    match problem {
+        KeyProblem::Encrypted => "encrypted",
+        KeyProblem::Public => "public",
+        KeyProblem::OtherKind(_) => "other_kind",
+        KeyProblem::TooShort => "too_short",
+        KeyProblem::TooLong => "too_long",
+        KeyProblem::Utf16 => "utf16",
+        KeyProblem::Der => "der",
+        KeyProblem::Pkcs12 => "pkcs12",
+        KeyProblem::Jwk => "jwk",
+        KeyProblem::Putty => "putty",
+        KeyProblem::NotText => "not_text",
+        KeyProblem::Damaged => "damaged",
+    }
+}
 
 /// What the page Set up takes from the program: the arguments with all their texts, and Docusign's addresses.
 fn declaration() -> String {
@@ -34,6 +71,7 @@ fn declaration() -> String {
             "events": SCOPE_IMPERSONATION,
             "lookups": scopes.join(" "),
         },
+        "key_problems": KEY_PROBLEMS.map(|problem| (name(problem), problem.to_string())).into_iter().collect::<BTreeMap<_, _>>(),
         "environments": [environment(Environment::Production), environment(Environment::Demo)],
         "schemes": {DS_MONITOR.kind: scheme(&DS_MONITOR), DS_LOOKUPS.kind: scheme(&DS_LOOKUPS)},
     });
@@ -64,7 +102,6 @@ fn argument(argument: &Argument) -> Value {
     let data_type = match argument.data_type {
         DataType::String => "string",
         DataType::Number => "number",
-        DataType::Boolean => "boolean",
     };
     json!({
         "name": argument.name,
@@ -97,15 +134,13 @@ fn the_program_takes_and_refuses_the_keys_that_the_page_does() {
     let cases = cases.as_array().unwrap();
     let mut wrong = String::new();
     for case in cases {
-        let text = |key: &str| case[key].as_str();
-        let refusal = PrivateKey::parse(text("text").unwrap()).err();
-        let agrees = match (refusal, text("binary")) {
-            (None, None) => text("kind") == Some("rsa"),
-            (Some(refusal), Some(words)) => refusal.starts_with(words),
-            _ => false,
+        let text = |key: &str| case[key].as_str().unwrap();
+        let found = match PrivateKey::parse(text("text")) {
+            Ok(_) => "rsa",
+            Err(problem) => name(problem),
         };
-        if !agrees {
-            let _ = writeln!(wrong, "{}: {refusal:?}", case["name"]);
+        if found != text("kind") {
+            let _ = writeln!(wrong, "{}: {found}", case["name"]);
         }
     }
     assert!(wrong.is_empty() && !cases.is_empty(), "{wrong}");

@@ -9,7 +9,7 @@ import styled from 'styled-components';
 import { variables } from '@splunk/themes';
 
 import { argumentOf } from './declaration';
-import { readKey } from './keys';
+import { readKey, readKeyFile } from './keys';
 import { ArgumentField, Row } from './parts';
 
 /** A key is some kilobytes; anything larger is another file. */
@@ -82,7 +82,12 @@ function PastedKey({ label, text, onChange }: { label: string; text: string; onC
             setFileProblem('This file is too large to be a key.');
             return;
         }
-        onChange(await file.text());
+        const read = readKeyFile(new Uint8Array(await file.arrayBuffer()));
+        if ('text' in read) {
+            onChange(read.text);
+        } else {
+            setFileProblem(read.sentence);
+        }
     };
     const drop = (event: DragEvent): void => {
         setOver(false);

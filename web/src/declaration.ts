@@ -43,3 +43,8 @@ export function addressesOf(environment: string): (typeof declaration.environmen
     }
     return found;
 }
+
+export type KeyKind = keyof typeof declaration.key_problems;
+
+/** What the program says of a text that is no key which it can use, as the end of a sentence. */
+export const keyProblem = (kind: KeyKind): string => declaration.key_problems[kind];

@@ -63,7 +63,7 @@ export const enable = (input: Input, isOn: boolean): Promise<unknown> =>
 /** The stanza first, so that no run is left without its key; then what was stored for it. */
 export async function deleteInput(input: Input): Promise<void> {
     await remove(path(input.kind, input.name), inApp(input.app));
-    if (secretsOf(input.kind).length > 0) {
+    if (secretsOf(input.kind).some((secret) => input.values[secret] === MASK)) {
         await forget(entryOf(input.kind, input.name));
     }
 }
@@ -73,7 +73,7 @@ export interface Change {
     name: string;
     /** Where the stanza is, or undefined for a new one. */
     app?: string | undefined;
-    /** All arguments but the secrets, and Splunk's own. */
+    /** All arguments, and Splunk's own; of a secret only whether one is stored, as the mask. */
     values: Form;
     /** Of a secret: its text, or '' to drop it, or nothing to leave it as it is. */
     secrets: Form;
@@ -92,15 +92,22 @@ export async function saveInput(change: Change): Promise<void> {
     const isNew = app === undefined;
     const names = secretsOf(kind);
     const entry = entryOf(kind, name);
-    const touched = isNew ? cloneOf !== undefined || Object.values(secrets).some(Boolean) : Object.keys(secrets).length > 0;
+    const hasStored = names.some((secret) => values[secret] === MASK);
+    if (isNew) {
+        // Before anything is stored, or another input would lose its secrets to this one.
+        const { inputs } = await listInputs(kind);
+        if (inputs.some((input) => input.name === name)) {
+            throw new RestError(409, `An input with the name ${name} already exists.`);
+        }
+    }
+    const touched = isNew ? hasStored || Object.values(secrets).some(Boolean) : Object.keys(secrets).length > 0;
     let before: Form | null = null;
     let after: Form = {};
     if (touched) {
-        before = await readSecrets(entry);
-        const base = cloneOf === undefined ? before : await readSecrets(entryOf(kind, cloneOf));
-        after = { ...(isNew && cloneOf === undefined ? {} : base), ...secrets };
-        after = Object.fromEntries(Object.entries(after).filter(([, secret]) => secret !== ''));
-        await writeSecrets(entry, after);
+        const stored = hasStored ? await readSecrets(entryOf(kind, cloneOf ?? name)) : null;
+        before = isNew ? null : stored;
+        after = Object.fromEntries(Object.entries({ ...stored, ...secrets }).filter(([, secret]) => secret !== ''));
+        await writeSecrets(entry, after, before !== null);
     }
     const form: Form = isNew ? { name } : {};
     for (const argument of argumentsOf(kind)) {
@@ -125,7 +132,7 @@ export async function saveInput(change: Change): Promise<void> {
         await post(path(kind, isNew ? undefined : name), form, inApp(app));
     } catch (error) {
         if (touched) {
-            await (before === null ? forget(entry) : writeSecrets(entry, before));
+            await (before === null ? forget(entry) : writeSecrets(entry, before, true));
         }
         throw error;
     }
@@ -156,20 +163,22 @@ async function readSecrets(entry: string): Promise<Form | null> {
     }
 }
 
-async function writeSecrets(entry: string, secrets: Form): Promise<void> {
+async function writeSecrets(entry: string, secrets: Form, isThere: boolean): Promise<void> {
     if (Object.keys(secrets).length === 0) {
-        await forget(entry);
+        if (isThere) await forget(entry);
         return;
     }
     const password = JSON.stringify(secrets);
-    try {
-        await post(STORAGE, { name: entry, realm: APP, password });
-    } catch (error) {
-        if (!(error instanceof RestError && error.status === 409)) {
-            throw error;
+    if (!isThere) {
+        try {
+            await post(STORAGE, { name: entry, realm: APP, password });
+            return;
+        } catch (error) {
+            // An input of this name was deleted elsewhere, and its secrets were left.
+            if (!(error instanceof RestError && error.status === 409)) throw error;
         }
-        await post(storagePath(entry), { password });
     }
+    await post(storagePath(entry), { password });
 }
 
 async function forget(entry: string): Promise<void> {

@@ -9,3 +9,5 @@ export const fixtureText = (name: string): string => readFileSync(resolve(ROOT, 
 export const fixture = <T>(name: string): T => JSON.parse(fixtureText(name)) as T;
 
 export const root = (...parts: string[]): string => resolve(ROOT, ...parts);
+
+export const fixtureBytes = (name: string): Uint8Array => new Uint8Array(readFileSync(resolve(ROOT, 'tests/fixtures', name)));

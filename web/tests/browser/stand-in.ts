@@ -147,6 +147,7 @@ export class Visit {
             const text = decodeURIComponent(url) + (isStorage ? '' : decodeURIComponent(body.replaceAll('+', ' ')) + body);
             assert.ok(!SECRETS.some((secret) => text.includes(secret)), `a secret is in ${method} ${url.slice(0, 200)}`);
         }
+        // eslint-disable-next-line no-restricted-globals -- the page must not, and here it is seen that it does not
         const kept = await page.evaluate(() => JSON.stringify([{ ...localStorage }, { ...sessionStorage }, document.cookie, location.href]));
         assert.ok(!SECRETS.some((secret) => kept.includes(secret)), 'a secret is kept by the browser');
         const { stanzas } = await standIn.record();
