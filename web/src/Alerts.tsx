@@ -236,8 +236,7 @@ function Group({ title, note, searches, recipient, isReady, reload }: GroupProps
                     }}
                 />
                 <Button
-                    label="Switch all off"
-                    aria-label={`Switch all ${title.toLowerCase()} off`}
+                    label={`Switch all ${title.toLowerCase()} off`}
                     disabled={isBusy || on.length === 0}
                     onClick={() => {
                         change(on, false);

@@ -20,7 +20,7 @@ const Page = styled.div`
     box-sizing: border-box;
     min-height: 100vh;
     padding: 16px 24px 48px;
-    background: ${variables.backgroundColorPage};
+    background: ${variables.backgroundColorSection};
     color: ${variables.contentColorDefault};
     font-family: ${variables.sansFontFamily};
     font-size: ${variables.fontSize};

@@ -19,7 +19,7 @@ import { addressesOf, argumentOf, CONSENT } from './declaration';
 import { defaultsOf, fullName, type Input, saveInput, sentenceOf } from './inputs';
 import { isKeyUsable, KeyField, type KeyValue, NO_KEY } from './KeyField';
 import { duration, type FirstEvent, type Health, healthOfInputs, newestEvents } from './logs';
-import { ArgumentField, Busy, Column, Copyable, Mono, Note, Problem, Row, Section, Title, useAction, useLoad } from './parts';
+import { ArgumentField, Busy, Column, Copyable, Facts, Mono, Note, Problem, Row, Section, Title, useAction, useLoad } from './parts';
 import { indexes } from './searches';
 import { type Form, type Me, RestError } from './splunk';
 
@@ -464,7 +464,7 @@ function Save({ draft, onDraft, values, defaults, missing, go }: SaveProps): Rea
                 Saving is the test: Splunk asks Docusign for a token and one record, within about ten seconds. What Docusign refuses is
                 not saved.
             </Note>
-            <DefinitionList layout="auto">
+            <Facts layout="auto">
                 <DefinitionList.Term>Input</DefinitionList.Term>
                 <DefinitionList.Description>{fullName('ds_monitor', draft.name)}</DefinitionList.Description>
                 <DefinitionList.Term>{environment.title}</DefinitionList.Term>
@@ -477,7 +477,7 @@ function Save({ draft, onDraft, values, defaults, missing, go }: SaveProps): Rea
                 <DefinitionList.Description>
                     {draft.key.from === 'path' ? draft.key.path : 'in secure storage'}
                 </DefinitionList.Description>
-            </DefinitionList>
+            </Facts>
             {missing.length > 0 ? (
                 <Message type="warning" appearance="fill">
                     Still missing: {missing.map((item) => item.what).join(', ')}.

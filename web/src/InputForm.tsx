@@ -74,7 +74,7 @@ export function InputForm({ kind, input, isClone, monitors, onDone, onCancel }: 
         // A secret whose address is gone is not needed any more.
         for (const secret of secretsOf(kind)) {
             const to = GOES_TO[secret];
-            if (to !== undefined && isStored(secret) && values[to] === '') changed[secret] = '';
+            if (to !== undefined && (isStored(secret) || secrets[secret]) && values[to]?.trim() === '') changed[secret] = '';
         }
         const trimmed = Object.fromEntries(Object.entries(values).map(([param, value]) => [param, value.trim()]));
         return saveInput({

@@ -14,10 +14,12 @@ import { InputForm } from './InputForm';
 import { deleteInput, enable, fullName, type Input, listInputs, saveInput } from './inputs';
 import { isKeyUsable, KeyField, NO_KEY } from './KeyField';
 import { ago, duration, type Health, healthOfInputs } from './logs';
-import { Busy, Column, Mono, Note, Problem, Row, Section, Title, useAction, useLoad } from './parts';
+import { Busy, Column, Facts, Mono, Note, Problem, Row, Section, Title, useAction, useLoad } from './parts';
 
-/** How often the table is brought up to date. */
+/** How often the table is brought up to date; more often for a while after a change, which starts a run. */
 const REFRESH_MS = 15_000;
+const SOON_MS = 3000;
+const WHILE_MS = 60_000;
 
 type Open = { what: 'edit' | 'clone' | 'rotate' | 'delete'; input: Input } | { what: 'new' };
 
@@ -32,18 +34,28 @@ export function Inputs({ onFirstSteps }: { onFirstSteps: () => void }): ReactNod
         await Promise.all([monitors.reload(), lookups.reload(), health.reload()]);
     }, [monitors.reload, lookups.reload, health.reload]); // eslint-disable-line react-hooks/exhaustive-deps -- the three are stable, their holders are not
 
+    const [changedAt, setChangedAt] = useState(0);
     useEffect(() => {
-        const timer = setInterval(() => void reload(), REFRESH_MS);
-        return () => {
-            clearInterval(timer);
+        let isAlive = true;
+        let timer: ReturnType<typeof setTimeout> | undefined;
+        const wait = (): void => {
+            if (!isAlive) return;
+            const isSoon = Date.now() - changedAt < WHILE_MS;
+            timer = setTimeout(() => void reload().then(wait), isSoon ? SOON_MS : REFRESH_MS);
         };
-    }, [reload]);
+        wait();
+        return () => {
+            isAlive = false;
+            clearTimeout(timer);
+        };
+    }, [reload, changedAt]);
 
     const close = (): void => {
         setOpen(undefined);
     };
     const done = (): void => {
         close();
+        setChangedAt(Date.now());
         void reload();
     };
     if (open !== undefined && (open.what === 'edit' || open.what === 'clone' || open.what === 'new')) {
@@ -80,6 +92,7 @@ export function Inputs({ onFirstSteps }: { onFirstSteps: () => void }): ReactNod
                 onSwitch={(input) => {
                     void run(async () => {
                         await enable(input, input.isDisabled);
+                        setChangedAt(Date.now());
                         await reload();
                     });
                 }}
@@ -176,12 +189,12 @@ function InputTable({ kind, inputs, health, isBusy, onOpen, onSwitch }: TablePro
                                         </Message>
                                     )}
                                     {one.position ? (
-                                        <DefinitionList layout="auto">
+                                        <Facts layout="auto">
                                             <DefinitionList.Term>Position</DefinitionList.Term>
                                             <DefinitionList.Description>
                                                 <Mono>{one.position}</Mono>
                                             </DefinitionList.Description>
-                                        </DefinitionList>
+                                        </Facts>
                                     ) : null}
                                 </Table.Cell>
                             </Table.Row>

@@ -2,6 +2,7 @@
 import { type ReactNode, useCallback, useEffect, useId, useRef, useState } from 'react';
 import Button from '@splunk/react-ui/Button';
 import ControlGroup from '@splunk/react-ui/ControlGroup';
+import DefinitionList from '@splunk/react-ui/DefinitionList';
 import Heading from '@splunk/react-ui/Heading';
 import Message from '@splunk/react-ui/Message';
 import Select from '@splunk/react-ui/Select';
@@ -40,13 +41,20 @@ export const Mono = styled.code`
     overflow-wrap: anywhere;
 `;
 
+/** Splunk's own is paler than can be read on white. */
+export const Facts = styled(DefinitionList)`
+    dt {
+        color: ${variables.contentColorDefault};
+    }
+`;
+
 const Boxed = styled(Mono)`
     display: block;
     margin-top: 12px;
     padding: 8px 12px;
     border: 1px solid ${variables.neutral200};
     border-radius: ${variables.borderRadius};
-    background: ${variables.backgroundColorSection};
+    background: ${variables.backgroundColorPage};
 `;
 
 export const Section = styled.section`
