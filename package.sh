@@ -22,6 +22,9 @@ Builds every program of src/bin in release mode and writes
 target/package/$app-<version>.spl, an archive that Splunk installs as it is.
 The last two lines of stdout are its path and its SHA-256.
 
+The page Set up is built from the folder web, for which Node.js 20 or newer and
+the npm registry are needed.
+
 The programs run on x86_64 Linux with glibc $glibc or newer. zig, which makes
 that possible, is installed with pip below target/package at the first run.
 Without it a plain cargo build is packed, with a WARNING on stderr.
@@ -67,6 +70,18 @@ install_zig() {
     "$tools/bin/python" -m ziglang version >/dev/null
 }
 
+# The page Set up, from its locked packages. It comes before the programs, so that what is missing is said at once.
+build_page() {
+  local node
+  node=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null) && command -v npm >/dev/null ||
+    die "the page Set up is built with Node.js 20 or newer and its npm, which are not here"
+  [ "$node" -ge 20 ] || die "the page Set up is built with Node.js 20 or newer, and this is $(node --version)"
+  note "building the page Set up with Node.js $(node --version)"
+  (cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build) >&2 ||
+    die "the page Set up could not be built (its packages come from the npm registry)"
+}
+build_page
+
 # Each way of building has a target folder of its own: cargo does not see that the linker changed, and would otherwise
 # take over what an earlier build had linked to this machine's glibc.
 if install_zig; then
@@ -90,6 +105,8 @@ mkdir -p "$stage/bin"
 cp "${binaries[@]/#/$built/}" "$stage/bin/"
 find "${parts[@]}" -type f ! -path '*/.*' ! -name '*~' ! -name '*.bak' ! -name '*.orig' ! -name '*.rej' -print0 |
   xargs -0 cp --parents -t "$stage"
+mkdir -p "$stage/appserver/static"
+cp web/target/static/* "$stage/appserver/static/"
 sed -i "s/@VERSION@/$version/g" "$stage"/default/*.conf "$stage/app.manifest"
 # Splunk needs the x on its inputs, and AppInspect refuses it anywhere else. The fifth digit clears an inherited setgid.
 find "$stage" -type d -exec chmod 00755 {} +

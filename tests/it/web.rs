@@ -13,6 +13,8 @@ use ds_monitor::splunk::scheme::{Argument, DataType, Field, Scheme};
 use serde_json::{Value, json};
 use support::conf::read;
 
+use crate::views::SET_UP;
+
 /// What the page can find wrong with a key; the kind of another one is for it to fill in.
 const KEY_PROBLEMS: [KeyProblem; 12] = [
     KeyProblem::Encrypted,
@@ -155,4 +157,17 @@ fn the_program_names_the_entries_in_secure_storage_as_the_page_does() {
         assert_eq!(file_stem(case["input"].as_str().unwrap()), case["stem"]);
     }
     assert!(!stems.is_empty());
+}
+
+/// Splunk loads the script that the view names from `appserver/static`, where `package.sh` puts what the build makes.
+#[test]
+fn the_view_shows_the_page_that_is_built_and_is_the_first_in_the_menu() {
+    let view = read(&format!("default/data/ui/views/{SET_UP}.xml"));
+    assert!(view.contains("<dashboard version=\"1.1\" script=\"set_up.js\""));
+    assert!(view.contains("<div id=\"ds-monitor-set-up\"></div>"));
+    assert!(read("web/src/main.tsx").contains("getElementById('ds-monitor-set-up')"));
+    assert!(read("web/build.mjs").contains("{ set_up: 'src/main.tsx' }"));
+    let menu = read("default/data/ui/nav/default.xml");
+    let first = menu.split("<view name=\"").nth(1).unwrap();
+    assert!(first.starts_with(SET_UP), "{first}");
 }
