@@ -1,4 +1,4 @@
-// Builds the page into target/static, or with --tests the tests into target/unit and target/browser.
+// Builds the page into target/static, or with --tests the tests and the pictures into folders beside it.
 import { readdirSync, rmSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
@@ -23,9 +23,12 @@ const page = {
 };
 
 const tests = (kind) => ({
-    entryPoints: readdirSync(`tests/${kind}`)
-        .filter((name) => name.endsWith('.test.ts'))
-        .map((name) => `tests/${kind}/${name}`),
+    entryPoints:
+        kind === 'pictures'
+            ? ['tests/pictures.ts']
+            : readdirSync(`tests/${kind}`)
+                  .filter((name) => name.endsWith('.test.ts'))
+                  .map((name) => `tests/${kind}/${name}`),
     outdir: `target/${kind}`,
     outExtension: { '.js': '.cjs' },
     bundle: true,
@@ -37,7 +40,7 @@ const tests = (kind) => ({
 });
 
 if (process.argv.includes('--tests')) {
-    for (const kind of ['unit', 'browser']) {
+    for (const kind of ['unit', 'browser', 'pictures']) {
         rmSync(`target/${kind}`, { recursive: true, force: true });
         await build(tests(kind));
     }

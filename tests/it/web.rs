@@ -13,6 +13,7 @@ use ds_monitor::splunk::scheme::{Argument, DataType, Field, Scheme};
 use serde_json::{Value, json};
 use support::conf::read;
 
+use crate::knowledge::check_search;
 use crate::views::SET_UP;
 
 /// What the page can find wrong with a key; the kind of another one is for it to fill in.
@@ -159,13 +160,27 @@ fn the_program_names_the_entries_in_secure_storage_as_the_page_does() {
     assert!(!stems.is_empty());
 }
 
+/// The page's own searches: Splunk can read them, and the fields that they name exist.
+#[test]
+fn the_searches_of_the_page_are_sound() {
+    let searches: BTreeMap<String, String> =
+        serde_json::from_str(&read("web/src/spl.json")).unwrap();
+    for (name, search) in searches {
+        let search = search.replace("$index$", "index=docusign");
+        let search = search.replace("$source$", "ds_monitor://prod");
+        let search = search.trim_start_matches("search ");
+        let checked = check_search(search);
+        assert!(checked.is_ok(), "{name}: {checked:?}");
+    }
+}
+
 /// Splunk loads the script that the view names from `appserver/static`, where `package.sh` puts what the build makes.
 #[test]
 fn the_view_shows_the_page_that_is_built_and_is_the_first_in_the_menu() {
     let view = read(&format!("default/data/ui/views/{SET_UP}.xml"));
     assert!(view.contains("<dashboard version=\"1.1\" script=\"set_up.js\""));
     assert!(view.contains("<div id=\"ds-monitor-set-up\"></div>"));
-    assert!(read("web/src/main.tsx").contains("getElementById('ds-monitor-set-up')"));
+    assert!(read("web/src/main.tsx").contains("whenThere('ds-monitor-set-up',"));
     assert!(read("web/build.mjs").contains("{ set_up: 'src/main.tsx' }"));
     let menu = read("default/data/ui/nav/default.xml");
     let first = menu.split("<view name=\"").nth(1).unwrap();

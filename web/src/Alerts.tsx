@@ -5,12 +5,25 @@ import ControlGroup from '@splunk/react-ui/ControlGroup';
 import Select from '@splunk/react-ui/Select';
 import Switch from '@splunk/react-ui/Switch';
 import Text from '@splunk/react-ui/Text';
+import { variables } from '@splunk/themes';
+import styled from 'styled-components';
 
 import { emailProblem } from './checks';
 import { defaultsOf, enable, listInputs, saveInput } from './inputs';
 import { Busy, Column, Mono, Note, Problem, Row, Section, Title, useAction, useLoad } from './parts';
 import { EVERY_INDEX, indexMacro, type SavedSearch, savedSearches, setIndexMacro, switchSearch } from './searches';
 import type { Me } from './splunk';
+
+const Explained = styled.div`
+    margin: 0 0 12px 48px;
+    line-height: 20px;
+
+    summary {
+        cursor: pointer;
+        color: ${variables.contentColorActive};
+        text-decoration: underline;
+    }
+`;
 
 interface Props {
     me: Me;
@@ -198,6 +211,23 @@ function Names({ me, monitorInput, searches, reload }: NamesProps): ReactNode {
     );
 }
 
+/** The first sentence says what it finds; the rest is for who wants to know. */
+function Description({ text }: { text: string }): ReactNode {
+    const end = text.indexOf('. ') + 1;
+    const [first, rest] = end > 0 ? [text.slice(0, end), text.slice(end + 1)] : [text, ''];
+    return (
+        <Explained>
+            {first}
+            {rest === '' ? null : (
+                <details>
+                    <summary>More</summary>
+                    {rest}
+                </details>
+            )}
+        </Explained>
+    );
+}
+
 interface GroupProps {
     title: string;
     note: string;
@@ -265,7 +295,7 @@ function Group({ title, note, searches, recipient, isReady, reload }: GroupProps
                     >
                         {search.label}
                     </Switch>
-                    <Note style={{ marginLeft: 44 }}>{search.description}</Note>
+                    <Description text={search.description} />
                 </div>
             ))}
         </Section>

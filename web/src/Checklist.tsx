@@ -12,7 +12,7 @@ import { Busy, Mono, Note, Section, Title, useLoad } from './parts';
 import { EVERY_INDEX, indexes, indexMacro, savedSearches } from './searches';
 import { type Me, RestError } from './splunk';
 
-type State = 'done' | 'open' | 'unknown';
+type State = 'done' | 'open' | 'unneeded' | 'unknown';
 
 interface Item {
     title: string;
@@ -82,7 +82,7 @@ async function check(): Promise<Item[]> {
         const on = here.filter((input) => !input.isDisabled);
         const broken = on.filter((input) => health.answer?.get(fullName('ds_monitor', input.name))?.problem !== undefined);
         if (here.length === 0 && elsewhere.length > 0) {
-            return { state: 'done', what: 'None, and none is needed: events come from elsewhere.' };
+            return { state: 'unneeded', what: 'None; events come from elsewhere.' };
         }
         if (broken.length > 0) {
             return { state: 'open', what: `In trouble: ${broken.map((input) => input.name).join(', ')}.`, next: 'inputs' };
@@ -94,7 +94,7 @@ async function check(): Promise<Item[]> {
     add('Inputs elsewhere', events, () =>
         elsewhere.length > 0
             ? { state: 'done', what: `Events of the last week came from ${elsewhere.join(', ')}.` }
-            : { state: here.length > 0 ? 'done' : 'open', what: 'No other source has sent events in the last week.' },
+            : { state: here.length > 0 ? 'unneeded' : 'open', what: 'No other source has sent events in the last week.' },
     );
     add('Events', events, () => {
         const newest = Math.max(...found.map((feed) => feed.newest));
@@ -201,6 +201,8 @@ function StateChip({ state }: { state: State }): ReactNode {
             return <Chip appearance="success">Done</Chip>;
         case 'open':
             return <Chip appearance="warning">To do</Chip>;
+        case 'unneeded':
+            return <Chip>Not needed</Chip>;
         default:
             return <Chip>Not known</Chip>;
     }

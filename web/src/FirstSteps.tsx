@@ -87,7 +87,7 @@ export function FirstSteps({ me, draft, onDraft }: Props): ReactNode {
     const shared = { draft, onDraft, values, set };
     return (
         <>
-            <StepBar activeStepId={draft.step} aria-label="Steps">
+            <StepBar activeStepId={draft.step} aria-label="Steps" style={{ maxWidth: 1200 }}>
                 {STEPS.map((step) => (
                     <StepBar.Step key={step}>{step}</StepBar.Step>
                 ))}
@@ -102,7 +102,7 @@ export function FirstSteps({ me, draft, onDraft }: Props): ReactNode {
                 ) : null}
                 {draft.step === LAST_STEP ? <Finish me={me} draft={draft} /> : null}
                 <Row>
-                    {draft.step > 0 && draft.step < LAST_STEP && !draft.saved ? (
+                    {draft.step > 0 && draft.step < SAVE_STEP ? (
                         <Button
                             label="Back"
                             onClick={() => {
@@ -464,7 +464,7 @@ function Save({ draft, onDraft, values, defaults, missing, go }: SaveProps): Rea
                 Saving is the test: Splunk asks Docusign for a token and one record, within about ten seconds. What Docusign refuses is
                 not saved.
             </Note>
-            <Facts layout="auto">
+            <Facts layout="auto" style={{ marginBottom: 16 }}>
                 <DefinitionList.Term>Input</DefinitionList.Term>
                 <DefinitionList.Description>{fullName('ds_monitor', draft.name)}</DefinitionList.Description>
                 <DefinitionList.Term>{environment.title}</DefinitionList.Term>
@@ -475,7 +475,7 @@ function Save({ draft, onDraft, values, defaults, missing, go }: SaveProps): Rea
                 <DefinitionList.Description>{values['index'] || 'default'}</DefinitionList.Description>
                 <DefinitionList.Term>Key</DefinitionList.Term>
                 <DefinitionList.Description>
-                    {draft.key.from === 'path' ? draft.key.path : 'in secure storage'}
+                    {draft.key.from === 'path' ? draft.key.path : 'goes to secure storage first'}
                 </DefinitionList.Description>
             </Facts>
             {missing.length > 0 ? (
@@ -500,6 +500,13 @@ function Save({ draft, onDraft, values, defaults, missing, go }: SaveProps): Rea
                 </Problem>
             )}
             <Row>
+                <Button
+                    label="Back"
+                    disabled={isBusy}
+                    onClick={() => {
+                        go(SAVE_STEP - 1);
+                    }}
+                />
                 <Button
                     appearance="primary"
                     label="Save and test"

@@ -268,8 +268,9 @@ function Rotate({ input, onDone, onCancel, opener }: DialogProps): ReactNode {
             <Modal.Header title={`Rotate the key of ${input.name}`} />
             <Modal.Body>
                 <Note>
-                    Generate a second key pair for the same integration key on Docusign’s page Apps and Keys, and enter its private key. Docusign
-                    is asked before it takes the place of the {isMasked ? 'stored one' : 'old one'}; then delete the old pair there.
+                    Generate a second key pair for the same integration key on Docusign’s page Apps and Keys, and enter its private key here.
+                    Docusign is asked; if it refuses the key, the {isMasked ? 'stored one' : 'old one'} stays. Afterwards delete the old pair at
+                    Docusign.
                 </Note>
                 <Column>
                     <KeyField value={key} onChange={setKey} />

@@ -10,7 +10,7 @@ import { variables } from '@splunk/themes';
 
 import { argumentOf } from './declaration';
 import { readKey, readKeyFile } from './keys';
-import { ArgumentField, Row } from './parts';
+import { ArgumentField, Row, Stack } from './parts';
 
 /** A key is some kilobytes; anything larger is another file. */
 const MAX_FILE_BYTES = 64 * 1024;
@@ -101,6 +101,7 @@ function PastedKey({ label, text, onChange }: { label: string; text: string; onC
         // Nobody needs to see it any more, least of all who looks over a shoulder.
         return (
             <ControlGroup label={label} labelPosition="top" controlsLayout="none">
+                <Stack>
                 <div role="status">
                     <Message type="success" appearance="fill">
                         <span data-test="key-kind">{reading.sentence}</span> It is sent to Splunk’s secure storage and nowhere else.
@@ -112,6 +113,7 @@ function PastedKey({ label, text, onChange }: { label: string; text: string; onC
                         onChange('');
                     }}
                 />
+                </Stack>
             </ControlGroup>
         );
     }

@@ -1,16 +1,7 @@
-/** What the inputs do, as the app's log and events say it. */
+/** What the inputs do, as the app's log and events say it. The searches stand in `spl.json`, where `tests/it/web.rs` reads them too. */
 import { fullName, type Input } from './inputs';
 import { search } from './splunk';
-
-/** The newest line of each kind and input; the field extractions of the app are not needed. */
-const LINES = `search \`ds_monitor_log\` (events_ingested OR lookups_refreshed OR page_ingested OR ERROR OR FATAL)
-| rex "(?<line>(?:INFO|ERROR|FATAL) .*)$"
-| rex field=line "(?:modular_input_name|[ ]input)=\\"?(?<input>ds_(?:monitor|lookups)://[^\\" ]+)"
-| eval group=case(match(line, "^(ERROR|FATAL) "), "problem", match(line, "action=(events_ingested|lookups_refreshed) "), "run", match(line, "action=page_ingested "), "page")
-| where isnotnull(input) AND isnotnull(group)
-| dedup input group
-| eval time=_time
-| table input group time host line`;
+import spl from './spl.json';
 
 export interface LogLine {
     fields: Map<string, string>;
@@ -49,7 +40,7 @@ const seconds = (value: unknown): number => Number(value ?? 0);
 export async function healthOfInputs(): Promise<Map<string, Health>> {
     const found = new Map<string, Health>();
     const problems = new Map<string, { at: number; sentence: string }>();
-    for (const row of await search(LINES, '-24h')) {
+    for (const row of await search(spl.lines, '-24h')) {
         const input = String(row['input']);
         const health = found.get(input) ?? {};
         found.set(input, health);
@@ -96,7 +87,7 @@ export async function newestEvents(input: Input): Promise<FirstEvent[]> {
     const index = input.values['index'];
     const where = index && index !== 'default' ? `index="${quoted(index)}"` : 'index=*';
     const source = quoted(fullName(input.kind, input.name));
-    const query = `search ${where} sourcetype=ds_monitor source="${source}" | head 10 | table _time _raw`;
+    const query = spl.events.replace('$index$', () => where).replace('$source$', () => source);
     const rows = await search(query, '0');
     return rows.map((row) => {
         let record: Record<string, unknown> = {};
@@ -127,9 +118,7 @@ export interface Feed {
 
 /** Where events of the last week are, from inputs here and elsewhere. */
 export async function feeds(): Promise<Feed[]> {
-    const query =
-        '| tstats count max(_time) AS newest WHERE `ds_monitor_index` sourcetype=ds_monitor BY index source host';
-    const rows = await search(query, '-7d');
+    const rows = await search(spl.feeds, '-7d');
     return rows.map((row) => ({
         index: String(row['index']),
         source: String(row['source']),
@@ -147,8 +136,7 @@ export interface Lookup {
 
 /** How many rows the lookups of names have, and when they were last seen. */
 export async function lookups(): Promise<Lookup[]> {
-    const one = (name: string): string => `inputlookup ${name} | stats count AS rows max(last_seen) AS refreshed | eval lookup="${name}"`;
-    const rows = await search(`| ${one('ds_users')} | append [| ${one('ds_accounts')}]`, '-1h');
+    const rows = await search(spl.lookups, '-1h');
     return rows.map((row) => ({
         lookup: String(row['lookup']),
         rows: seconds(row['rows']),

@@ -18,7 +18,21 @@ async function show(place: HTMLElement): Promise<void> {
     );
 }
 
-const place = document.getElementById('ds-monitor-set-up');
-if (place) {
-    void show(place);
+/** Splunk Web loads the script of a view beside the view itself, so the place for the page may come later. */
+function whenThere(id: string, then: (place: HTMLElement) => void): void {
+    const found = document.getElementById(id);
+    if (found) {
+        then(found);
+        return;
+    }
+    const observer = new MutationObserver(() => {
+        const place = document.getElementById(id);
+        if (place) {
+            observer.disconnect();
+            then(place);
+        }
+    });
+    observer.observe(document.documentElement, { childList: true, subtree: true });
 }
+
+whenThere('ds-monitor-set-up', (place) => void show(place));

@@ -35,6 +35,14 @@ export const Note = styled.p`
     line-height: 20px;
 `;
 
+/** Things one below the other. */
+export const Stack = styled.div`
+    display: flex;
+    flex-direction: column;
+    gap: 8px;
+    align-items: flex-start;
+`;
+
 export const Mono = styled.code`
     font-family: ${variables.monoFontFamily};
     color: ${variables.contentColorActive};

@@ -327,7 +327,15 @@ impl Web {
              window.define = function () {{ {define}; }}; window.define.amd = {{}};</script>"
         );
         let address = format!("/{LOCALE}/static/@0123456789ab:1/app/{APP}/{script}");
-        (head, format!("{html}<script src=\"{address}\"></script>"))
+        // The content of the view comes after the script, as it may in Splunk Web.
+        let later = format!(
+            "document.querySelector('main').insertAdjacentHTML('afterbegin', {})",
+            json!(html)
+        );
+        let body = format!(
+            "<script src=\"{address}\"></script><script>setTimeout(() => {later})</script>"
+        );
+        (head, body)
     }
 
     fn is_built(script: &str) -> bool {
