@@ -12,7 +12,6 @@ async function main(): Promise<void> {
     const browser = await launch();
     for (const theme of ['light', 'dark']) {
         const standIn = await StandIn.start();
-        await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read' });
         const visit = await Visit.open(browser, standIn, { theme, width: 1280, height: 860 });
         const { page } = visit;
         const draw = async (name: string): Promise<void> => {

@@ -336,6 +336,7 @@ impl Script {
         let path: Vec<&str> = segments.iter().map(String::as_str).collect();
         let (door, answer) = match (request.method.as_str(), path.as_slice()) {
             ("POST", ["oauth", "token"]) => (Door::Token, Ok(self.token(request))),
+            ("GET", ["oauth", "auth"]) => (Door::Elsewhere, Ok(self.consent(request))),
             ("GET", ["oauth", "userinfo"]) => (Door::UserInfo, self.userinfo(request)),
             ("GET", ["api", "v2.0", "datasets", "monitor", "stream"]) => {
                 (Door::Stream, self.stream(request, None))
@@ -381,6 +382,14 @@ impl Script {
                 json!({"error": error, "error_description": description}),
             ),
         }
+    }
+
+    /// The page on which the user accepts: whoever opens it here has done so.
+    fn consent(&mut self, request: &Request) -> Reply {
+        let scopes = request.query("scope").unwrap_or_default().split(' ');
+        self.consented.extend(scopes.map(str::to_owned));
+        let said = "The stand-in Docusign has noted the consent. The real one asks, and then leads to the redirect URI.";
+        Reply::text(200, "text/plain; charset=utf-8", said)
     }
 
     fn issue(&mut self, user_id: &str, scopes: &str) -> String {

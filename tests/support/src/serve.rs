@@ -55,7 +55,11 @@ pub fn serve(programs: &Path, port: u16) -> Result<(), String> {
         format!("port {port} of this machine cannot be used ({error}); name another: --serve PORT")
     })?;
     let records = (0..BEFORE).map(|n| record(n, BEFORE - n));
-    let docusign = Docusign::new().records(records).start();
+    // Who opens the consent address has consented, as at the real one.
+    let docusign = Docusign::new()
+        .records(records)
+        .consented_scopes(&[])
+        .start();
     let web = SplunkWeb::start(listener, programs, &docusign);
     println!(
         "The page Set up:  {}\n\n\

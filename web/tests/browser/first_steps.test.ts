@@ -29,11 +29,15 @@ afterEach(async () => {
 
 test('from nothing to the first events', async () => {
     const { page } = visit;
+    await standIn.script('consented', { scopes: '' });
     await visit.next();
     await page.getByLabel('Integration key').fill(INTEGRATION_KEY);
     await page.getByLabel('User ID').fill(USER_ID);
     const consent = await page.getByLabel('Consent address').textContent();
     assert.match(consent ?? '', new RegExp(`/oauth/auth\\?response_type=code&scope=impersonation%20signature.*&client_id=${INTEGRATION_KEY}&redirect_uri=https://localhost/ds_monitor$`));
+    const [docusign] = await Promise.all([page.context().waitForEvent('page'), page.getByRole('link', { name: 'Open' }).click()]);
+    await docusign.getByText('has noted the consent').waitFor();
+    await docusign.close();
     await visit.next();
     await page.getByLabel('RSA private key').fill(KEY.replaceAll('\n', ' '));
     await page.getByText('RSA private key of 2048 bits.').waitFor();
@@ -187,7 +191,6 @@ test('a name that is taken is said to be', async () => {
 });
 
 test('names and alerts are switched on at the end, with one recipient for all', async () => {
-    await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read' });
     const { page } = visit;
     await visit.fillIn({ index: 'docusign' });
     await visit.save();

@@ -143,7 +143,6 @@ test('a stored token does not go to another address unseen', async () => {
 });
 
 test('a lookups input is added, changed and deleted', async () => {
-    await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read' });
     const { page } = visit;
     await visit.button('Add a lookups input').click();
     await page.getByLabel('Name').fill('names');

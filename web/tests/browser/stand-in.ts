@@ -65,7 +65,11 @@ export class StandIn {
         const lines = createInterface({ input: child.stdout });
         for await (const line of lines) {
             const address = /^The page Set up:\s+(\S+)/.exec(line)?.[1];
-            if (address !== undefined) return new StandIn(child, address);
+            if (address !== undefined) {
+                const standIn = new StandIn(child, address);
+                await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read' });
+                return standIn;
+            }
         }
         throw new Error(`${program} --serve ended without an address; build it with: cargo build --example demo`);
     }
@@ -212,6 +216,12 @@ export class Visit {
     async findings(): Promise<string[]> {
         // The page's loader of modules is none of the tool's business.
         await this.page.evaluate('window.define = undefined');
+        // What fades in is not to be read yet.
+        await this.page.waitForFunction(() =>
+            Array.from(document.querySelectorAll('[role=dialog], [data-test=layer], [data-test=layer] *')).every(
+                (node) => getComputedStyle(node).opacity === '1' || node.closest('[aria-disabled=true], :disabled') !== null,
+            ),
+        );
         await this.page.evaluate(axe.source);
         return this.page.evaluate(async () => {
             const { axe: tool } = window as unknown as { axe: { run: () => Promise<{ violations: { id: string; nodes: { html: string }[] }[] }> } };
