@@ -280,6 +280,13 @@ fn a_stored_secret_is_not_sent_to_another_address_than_it_was_entered_for() {
         );
     }
     assert!(theirs.requests().is_empty() && proxy.seen().is_empty());
+    // The set-up page stores the address beside the secret that was entered for it.
+    let told = secrets.replacen('{', &format!("{{\"hec_url\":\"{}\",", theirs.url()), 1);
+    splunkd.set_secret(realm, user, Some(&told));
+    let entered = saved.clone().param("hec_url", theirs.url());
+    let outcome = entered.validate(ds_monitor());
+    assert!(!String::from_utf8_lossy(&outcome.stdout).contains("again"));
+    assert!(!theirs.requests().is_empty());
     // The address itself may be written in another way.
     let slash = saved.param("hec_url", ours.url() + "/");
     let outcome = slash.validate(ds_monitor());

@@ -8,14 +8,11 @@ import Text from '@splunk/react-ui/Text';
 import { problemOf } from './checks';
 import { type Argument, argumentsOf, type Kind, MASK, secretsOf } from './declaration';
 import { IndexField, IntervalField } from './FirstSteps';
-import { defaultsOf, fullName, type Input, saveInput } from './inputs';
+import { defaultsOf, fullName, GOES_TO, type Input, saveInput } from './inputs';
 import { isKeyUsable, KeyField, type KeyValue, NO_KEY } from './KeyField';
 import { ArgumentField, Busy, Column, Mono, Note, Problem, Row, Section, Title, useAction, useLoad } from './parts';
 import { indexes } from './searches';
 import type { Form } from './splunk';
-
-/** A stored secret goes to an address; another address must not get it unseen. */
-const GOES_TO: Record<string, string> = { proxy_password: 'proxy_url', hec_token: 'hec_url' };
 
 interface Props {
     kind: Kind;

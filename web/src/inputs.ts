@@ -12,6 +12,9 @@ const MAX_NAME_CHARS = 64;
 /** Splunk's own settings of an input that the page shows. */
 export const SPLUNKS_OWN = ['interval', 'index'];
 
+/** A stored secret goes to an address, and another address must not get it unseen. */
+export const GOES_TO: Record<string, string> = { proxy_password: 'proxy_url', hec_token: 'hec_url' };
+
 export interface Input {
     kind: Kind;
     name: string;
@@ -106,7 +109,13 @@ export async function saveInput(change: Change): Promise<void> {
     if (touched) {
         const stored = hasStored ? await readSecrets(entryOf(kind, cloneOf ?? name)) : null;
         before = isNew ? null : stored;
-        after = Object.fromEntries(Object.entries({ ...stored, ...secrets }).filter(([, secret]) => secret !== ''));
+        after = { ...stored, ...secrets };
+        // The program sends a stored secret to a new address only if that stands beside it: the stanza with the mask does
+        // not say that it was entered again.
+        for (const [secret, address] of Object.entries(GOES_TO)) {
+            after[address] = after[secret] ? (values[address] ?? '') : '';
+        }
+        after = Object.fromEntries(Object.entries(after).filter(([, value]) => value !== ''));
         await writeSecrets(entry, after, before !== null);
     }
     const form: Form = isNew ? { name } : {};

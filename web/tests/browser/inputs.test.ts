@@ -124,7 +124,7 @@ test('a stored token does not go to another address unseen', async () => {
     await page.getByLabel('HTTP Event Collector token').fill('s3cret-token');
     await visit.save();
     await page.getByTestId('input-eu').waitFor({ timeout: PATIENCE });
-    assert.deepEqual(await stored(), ['hec_token', 'private_key']);
+    assert.deepEqual(await stored(), ['hec_token', 'hec_url', 'private_key']);
     assert.equal((await standIn.input('eu'))?.['hec_token'], MASK);
 
     await visit.act('eu', 'Edit');
@@ -132,10 +132,13 @@ test('a stored token does not go to another address unseen', async () => {
     await page.getByText('enter it again').waitFor();
     assert.ok(await visit.button('Save and test').isDisabled());
     await page.getByLabel('HTTP Event Collector token').fill('s3cret-token');
-    assert.ok(await visit.button('Save and test').isEnabled());
+    await visit.save();
+    await page.getByTestId('input-eu').waitFor({ timeout: PATIENCE });
+    assert.equal((await standIn.input('eu'))?.['hec_url'], 'https://127.0.0.1:2');
+
+    await visit.act('eu', 'Edit');
     // Without an address there is nothing that the token is for.
     await url.fill('');
-    await page.getByText('enter it again').waitFor({ state: 'detached' });
     await visit.save();
     await page.getByTestId('input-eu').waitFor({ timeout: PATIENCE });
     assert.deepEqual(await stored(), ['private_key']);
