@@ -138,6 +138,7 @@ const SETTINGS: [(&str, &[&str]); 7] = [
             "build",
         ],
     ),
+    ("web", &["pattern", "methods"]),
 ];
 
 /// The tags by which CIM's data models find events.
