@@ -68,7 +68,7 @@ pub(crate) const RAW_FIELDS: [&str; 50] = [
 ];
 
 /// Settings that Splunk knows, as far as this app uses them; one that ends in `-` is the beginning of its name.
-const SETTINGS: [(&str, &[&str]); 7] = [
+const SETTINGS: [(&str, &[&str]); 8] = [
     (
         "props",
         &[

@@ -2,11 +2,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use ds_monitor::docusign::directory_api::Part;
-use ds_monitor::docusign::jwt_grant::{CONSENT_REDIRECT, SCOPE_IMPERSONATION};
+use ds_monitor::docusign::jwt_grant::SCOPE_IMPERSONATION;
 use ds_monitor::docusign::rsa_key::{KeyProblem, PrivateKey};
 use ds_monitor::docusign::{Environment, Generation};
 use ds_monitor::lookups::DS_LOOKUPS;
-use ds_monitor::monitor::settings::DS_MONITOR;
+use ds_monitor::monitor::settings::{CONSENT_REDIRECT, DS_MONITOR};
 use ds_monitor::splunk::checkpoint::file_stem;
 use ds_monitor::splunk::input_definition::MASK;
 use ds_monitor::splunk::scheme::{Argument, DataType, Field, Scheme};
