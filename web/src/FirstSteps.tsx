@@ -429,11 +429,11 @@ interface SaveProps extends StepProps {
     go: (step: number) => void;
 }
 
-/** In which step the argument that a sentence names is entered. */
+/** In which step one can do what a sentence asks for; the sentences name the fields by their titles or arguments. */
 function stepOf(sentence: string): number | undefined {
-    if (/private_key|private key/i.test(sentence)) return KEY_STEP;
-    if (/user_id|integration_key|organization_id|Consent is missing/.test(sentence)) return APP_STEP;
-    if (/start_from/.test(sentence)) return COLLECT_STEP;
+    if (/private.key/i.test(sentence)) return KEY_STEP;
+    if (/start.from/i.test(sentence)) return COLLECT_STEP;
+    if (/consent|user.id|the user|integration.key|organization/i.test(sentence)) return APP_STEP;
     return undefined;
 }
 

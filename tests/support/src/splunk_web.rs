@@ -101,6 +101,8 @@ struct State {
     events: Vec<Event>,
     log: Vec<Line>,
     requests: Vec<Value>,
+    /// Every text with which a request was refused.
+    refused: Vec<String>,
     /// Every form in which a stanza has ever been saved.
     stanzas: Vec<Value>,
 }
@@ -163,6 +165,7 @@ impl SplunkWeb {
                 events: vec![],
                 log: vec![],
                 requests: vec![],
+                refused: vec![],
                 stanzas: vec![],
             }),
         });
@@ -397,6 +400,7 @@ impl Web {
             .admit(request, rest)
             .and_then(|()| self.endpoint(request, rest, form));
         answer.unwrap_or_else(|(status, text)| {
+            self.state().refused.push(text.clone());
             let kind = if status == 401 { "WARN" } else { "ERROR" };
             let message = json!({"type": kind, "text": text});
             Reply::json(status, json!({ "messages": [message] }))
@@ -865,6 +869,7 @@ impl Web {
         let state = self.state();
         json!({
             "requests": state.requests,
+            "refusals": state.refused,
             "stanzas": state.stanzas,
             "inputs": inputs,
             "secrets": self.splunkd.secrets(),

@@ -100,7 +100,7 @@ test('without consent nothing is kept, and after it saving goes on with what was
     await visit.fillIn();
     await visit.save();
     const sentence = await visit.problem();
-    assert.match(sentence, /^Consent is missing: user_id 3f9d1c52-.* open http:\/\/127\.0\.0\.1:\d+\/oauth\/auth\?/);
+    assert.match(sentence, /consent.*3f9d1c52-.*http:\/\/127\.0\.0\.1:\d+\/oauth\/auth\?/i);
     const record = await standIn.record();
     assert.deepEqual([record.inputs, record.secrets, record.stanzas], [[], [], []]);
     await standIn.script('consented', { scopes: 'impersonation' });
@@ -112,7 +112,7 @@ test('a key that is not the app’s is refused by Docusign', async () => {
     visit.expect(/400/);
     await visit.fillIn({ key: OTHER_KEY });
     await visit.save();
-    assert.match(await visit.problem(), /^The private key does not belong to integration_key 7c2b8a10-/);
+    assert.match(await visit.problem(), /private key does not belong to .*7c2b8a10-/i);
     assert.deepEqual((await standIn.record()).secrets, []);
     await visit.button('Go to Key').click();
     await visit.page.getByText('RSA private key of 2048 bits.').waitFor();
@@ -122,7 +122,7 @@ test('a user that Docusign does not know is refused', async () => {
     visit.expect(/400/);
     await visit.fillIn({ user: '00000000-0000-4000-8000-000000000000' });
     await visit.save();
-    assert.match(await visit.problem(), /does not know user_id 00000000-/);
+    assert.match(await visit.problem(), /does not know .*00000000-/);
 });
 
 test('a refused stream is explained, and what Docusign writes is text', async () => {

@@ -67,7 +67,7 @@ test('a refused key does not take the place of the one that works, and a good on
     await visit.act('eu', 'Rotate the key');
     await page.getByLabel('RSA private key').fill(OTHER_KEY);
     await visit.save();
-    assert.match(await visit.problem(), /^The private key does not belong to/);
+    assert.match(await visit.problem(), /private key does not belong to/i);
     assert.equal(await storedKey(/^eu-/), KEY);
     await visit.button('Enter another key').click();
     await page.getByLabel('RSA private key').fill(KEY_PKCS8);
@@ -170,5 +170,5 @@ test('the last error stands in the table with its remedy', async () => {
     await visit.act('eu', 'Disable');
     await page.getByTestId('input-eu').getByText('Disabled').waitFor();
     await visit.act('eu', 'Enable');
-    await page.getByTestId('last-error').getByText(/Consent is missing/).waitFor({ timeout: PATIENCE });
+    await page.getByTestId('last-error').getByText(/consent/i).waitFor({ timeout: PATIENCE });
 });

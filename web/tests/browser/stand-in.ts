@@ -47,6 +47,8 @@ export interface Record_ {
     inputs: { kind: string; name: string; app: string; params: Record<string, string> }[];
     /** Realm, user name, secret. */
     secrets: [string, string, string][];
+    /** Every text with which a request was refused. */
+    refusals: string[];
     macros: Record<string, Record<string, string>>;
     searches: Record<string, Record<string, string>>;
     events: number;
@@ -195,11 +197,15 @@ export class Visit {
         await this.button('Save and test').click();
     }
 
-    /** The sentence of a refusal. */
+    /** The sentence of a refusal, which is what the program said, as it is. */
     async problem(): Promise<string> {
         const problem = this.page.getByTestId('problem').first();
         await problem.waitFor({ timeout: PATIENCE });
-        return (await problem.textContent()) ?? '';
+        const sentence = (await problem.textContent()) ?? '';
+        const { refusals } = await this.standIn.record();
+        const last = refusals.at(-1) ?? sentence;
+        assert.equal(sentence, last.replace('Encountered the following error while trying to save: ', ''));
+        return sentence;
     }
 
     async saved(): Promise<void> {
