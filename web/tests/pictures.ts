@@ -45,7 +45,7 @@ async function main(): Promise<void> {
         await page.getByRole('switch', { name: /Fill the lookups/ }).click();
         await visit.button('Save the macro').click();
         await visit.button('Switch all health alerts on').click();
-        await page.getByText('Health alerts (4 of 4 on)').waitFor({ timeout: PATIENCE });
+        await page.getByText(/Health alerts \((\d+) of \1 on\)/).waitFor({ timeout: PATIENCE });
         await draw('6_names_and_alerts');
         await visit.tab('Inputs');
         await page.getByTestId('table-ds_lookups').getByText('Running').waitFor({ timeout: PATIENCE });
