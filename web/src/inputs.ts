@@ -141,7 +141,7 @@ export async function saveInput(change: Change): Promise<void> {
         await post(path(kind, isNew ? undefined : name), form, inApp(app));
     } catch (error) {
         if (touched) {
-            await (before === null ? forget(entry) : writeSecrets(entry, before, true));
+            await putBack(entry, before, error);
         }
         throw error;
     }
@@ -188,6 +188,17 @@ async function writeSecrets(entry: string, secrets: Form, isThere: boolean): Pro
         }
     }
     await post(storagePath(entry), { password });
+}
+
+/** Secure storage as it was before a save that failed with `error`. */
+async function putBack(entry: string, before: Form | null, error: unknown): Promise<void> {
+    try {
+        await (before === null ? forget(entry) : writeSecrets(entry, before, true));
+    } catch (problem) {
+        const what = before === null ? 'The new secret is still in secure storage' : 'The secret from before could not be put back: enter it again';
+        const status = error instanceof RestError ? error.status : 0;
+        throw new RestError(status, `${sentenceOf(error)} ${what} (${sentenceOf(problem)}).`);
+    }
 }
 
 async function forget(entry: string): Promise<void> {

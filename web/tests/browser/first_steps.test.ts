@@ -108,6 +108,20 @@ test('without consent nothing is kept, and after it saving goes on with what was
     await visit.saved();
 });
 
+test('a secret that could not be taken back is told, and the next save takes its place', async () => {
+    visit.expect(/400|409|500/);
+    await standIn.script('consented', { scopes: '' });
+    await standIn.script('refuse', { part: 'DELETE servicesNS/nobody/ds_monitor/storage', status: '500', text: 'out of order' });
+    await visit.fillIn();
+    await visit.save();
+    await visit.page.getByText(/consent.*The new secret is still in secure storage \(out of order\)\./i).waitFor({ timeout: PATIENCE });
+    await standIn.script('accept');
+    await standIn.script('consented', { scopes: 'impersonation' });
+    await visit.save();
+    await visit.saved();
+    assert.equal((await standIn.record()).secrets.length, 1);
+});
+
 test('a key that is not the app’s is refused by Docusign', async () => {
     visit.expect(/400/);
     await visit.fillIn({ key: OTHER_KEY });
