@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use chrono::{SecondsFormat, TimeDelta, Utc};
 
-use super::docusign::{Docusign, INTEGRATION_KEY, PRIVATE_KEY_PATH, USER_ID, sample_record};
+use super::docusign::{Docusign, INTEGRATION_KEY, USER_ID, private_key_path, sample_record};
 use super::splunk_web::SplunkWeb;
 
 /// The port without one in the arguments; Splunk Web's own.
@@ -65,10 +65,11 @@ pub fn serve(programs: &Path, port: u16) -> Result<(), String> {
         "The page Set up:  {}\n\n\
          Integration key   {INTEGRATION_KEY}\n\
          User ID           {USER_ID}\n\
-         Private key       {PRIVATE_KEY_PATH}\n\n\
+         Private key       {}\n\n\
          Splunk and Docusign ({}) are stand-ins on this machine; saving and collecting is done by the real programs \
          in {}. Ctrl+C ends it.",
         web.url(),
+        private_key_path(),
         docusign.url(),
         programs.display(),
     );
