@@ -1,5 +1,5 @@
 // Builds the page into target/static, or with --tests the tests and the pictures into folders beside it.
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { build } from 'esbuild';
 
@@ -19,6 +19,8 @@ const page = {
     // moment brings all its languages along, and the page speaks one.
     external: ['./locale/*'],
     legalComments: 'linked',
+    // Says which packages are in the page, for the SBOM.
+    metafile: true,
     logLevel: 'warning',
 };
 
@@ -46,5 +48,6 @@ if (process.argv.includes('--tests')) {
     }
 } else {
     rmSync('target/static', { recursive: true, force: true });
-    await build(page);
+    const { metafile } = await build(page);
+    writeFileSync('target/page.meta.json', JSON.stringify(metafile));
 }

@@ -1,7 +1,7 @@
 //! The one door: from a stanza to checked settings, the key, and what was pasted, or to the one reason why not.
 //!
 //! A run, the test on saving, every command and the lookups come through [`configure`]. Its steps keep their order
-//! here and cannot be called alone: only this file makes a [`Complete`] stanza, and only from one are settings made.
+//! here and cannot be called alone: only this file makes a `Complete` stanza, and only from one are settings made.
 
 use std::fmt;
 use std::path::Path;

@@ -1,7 +1,7 @@
 //! The `ds_monitor` input: Docusign's records become Splunk's events, a cursor becomes a checkpoint.
 //!
-//! A run reads like this: [`configure`] opens the stanza, [`position`] says where to start, [`delivery`] is the path
-//! from pages to the checkpoint. [`validation`] is the test on saving, [`commands`] are for a person.
+//! A run reads like this: `configure` opens the stanza, `position` says where to start, `delivery` is the path from
+//! pages to the checkpoint. `validation` is the test on saving, `commands` are for a person.
 
 mod commands;
 pub mod configure;
