@@ -79,7 +79,7 @@ pub struct Client {
 
 /// What to do about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Outcome {
     /// The body answers the call.
     Done,
     /// The same call may succeed later.
@@ -90,7 +90,7 @@ enum Verdict {
     Permanent,
 }
 
-impl Verdict {
+impl Outcome {
     /// The one table. `code` is the `errorCode` or `error` of the body: Docusign's rate limits were answered with
     /// 400 before they became 429, and the old answer is still met.
     fn of(status: u16, code: Option<&str>) -> Self {
@@ -311,15 +311,15 @@ impl Client {
     ) -> Result<T, Failed<CallError>> {
         let now = self.clock.now();
         let body = ErrorBody::of(&answer);
-        match Verdict::of(answer.status, body.code()) {
-            Verdict::Done => {
+        match Outcome::of(answer.status, body.code()) {
+            Outcome::Done => {
                 read(answer.body).map_err(|problem| Failed::for_now(CallError::Malformed(problem)))
             }
-            Verdict::Retry => Err(Failed::ForNow {
+            Outcome::Retry => Err(Failed::ForNow {
                 error: CallError::NotServed(Box::new(Refusal::new(&answer, body, now))),
                 asked: asked_wait(&answer.headers, now),
             }),
-            Verdict::NewToken | Verdict::Permanent => Err(Failed::ForGood(CallError::Refused(
+            Outcome::NewToken | Outcome::Permanent => Err(Failed::ForGood(CallError::Refused(
                 Box::new(Refusal::new(&answer, body, now)),
             ))),
         }
@@ -407,33 +407,33 @@ impl ErrorBody {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict;
+    use super::Outcome;
 
     #[test]
     fn the_status_decides_and_for_400_the_code() {
         let limit = Some("HOURLY_APIINVOCATION_LIMIT_EXCEEDED");
         let burst = Some("BURST_APIINVOCATION_LIMIT_EXCEEDED");
         for (status, code, expected) in [
-            (200, None, Verdict::Done),
-            (204, None, Verdict::Permanent),
-            (301, None, Verdict::Permanent),
-            (400, None, Verdict::Permanent),
-            (400, Some("consent_required"), Verdict::Permanent),
-            (400, limit, Verdict::Retry),
-            (400, burst, Verdict::Retry),
-            (401, None, Verdict::NewToken),
-            (403, None, Verdict::Permanent),
-            (403, limit, Verdict::Permanent),
-            (404, None, Verdict::Permanent),
-            (408, None, Verdict::Retry),
-            (429, None, Verdict::Retry),
-            (429, limit, Verdict::Retry),
-            (444, None, Verdict::Retry),
-            (500, None, Verdict::Retry),
-            (503, None, Verdict::Retry),
-            (599, None, Verdict::Retry),
+            (200, None, Outcome::Done),
+            (204, None, Outcome::Permanent),
+            (301, None, Outcome::Permanent),
+            (400, None, Outcome::Permanent),
+            (400, Some("consent_required"), Outcome::Permanent),
+            (400, limit, Outcome::Retry),
+            (400, burst, Outcome::Retry),
+            (401, None, Outcome::NewToken),
+            (403, None, Outcome::Permanent),
+            (403, limit, Outcome::Permanent),
+            (404, None, Outcome::Permanent),
+            (408, None, Outcome::Retry),
+            (429, None, Outcome::Retry),
+            (429, limit, Outcome::Retry),
+            (444, None, Outcome::Retry),
+            (500, None, Outcome::Retry),
+            (503, None, Outcome::Retry),
+            (599, None, Outcome::Retry),
         ] {
-            assert_eq!(Verdict::of(status, code), expected, "{status} {code:?}");
+            assert_eq!(Outcome::of(status, code), expected, "{status} {code:?}");
         }
     }
 }

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::BaseUrl;
 use super::client::{ApiError, Client, Refusal, Suspect};
-use super::jwt_grant::{CONSENT_REQUIRED, Identity, JwtGrant};
+use super::jwt_grant::{Applicant, CONSENT_REQUIRED, JwtGrant};
 use super::rsa_key::PrivateKey;
 
 /// Rows per page of eSignature's Users:list; Docusign's maximum.
@@ -241,7 +241,7 @@ fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
 pub struct DirectoryApi {
     client: Client,
     admin_url: BaseUrl,
-    identity: Identity,
+    identity: Applicant,
     key: PrivateKey,
     /// For all parts together, until Docusign says that a consent is missing.
     together: Option<JwtGrant>,
@@ -254,7 +254,7 @@ impl DirectoryApi {
     #[must_use]
     pub fn new(
         client: Client,
-        identity: &Identity,
+        identity: &Applicant,
         key: PrivateKey,
         admin_url: BaseUrl,
         parts: &[Part],

@@ -32,7 +32,7 @@ pub const CONSENT_REQUIRED: &str = "consent_required";
 
 /// Who asks for a token, for whom, and for what.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct Applicant {
     /// Base address of the account server; its host is the assertion's audience.
     pub auth_url: BaseUrl,
     /// The app's client id, a GUID.
@@ -48,7 +48,7 @@ pub struct Identity {
     pub consent_redirect: &'static str,
 }
 
-impl Identity {
+impl Applicant {
     /// The same, asking for another scope, as a part of all that consent is asked for.
     #[must_use]
     pub fn with_scopes(&self, scope: &str, consent_scope: &str) -> Self {
@@ -78,7 +78,7 @@ impl Identity {
 /// Gets tokens and keeps the newest until shortly before its end.
 pub struct JwtGrant {
     client: Client,
-    identity: Identity,
+    identity: Applicant,
     key: PrivateKey,
     token: Option<Token>,
     /// Whether a new token was refused like the one before, so that 401 is not about tokens.
@@ -110,7 +110,7 @@ struct TokenAnswer {
 impl JwtGrant {
     /// A grant for `identity`; nothing is asked for yet.
     #[must_use]
-    pub fn new(client: Client, identity: Identity, key: PrivateKey) -> Self {
+    pub fn new(client: Client, identity: Applicant, key: PrivateKey) -> Self {
         Self {
             client,
             identity,
@@ -210,8 +210,8 @@ impl JwtGrant {
 }
 
 /// Puts a refusal into words.
-fn explain(client: &Client, identity: &Identity, refusal: &Refusal) -> String {
-    let Identity {
+fn explain(client: &Client, identity: &Applicant, refusal: &Refusal) -> String {
+    let Applicant {
         auth_url,
         integration_key,
         user_id,
@@ -258,12 +258,12 @@ fn explain(client: &Client, identity: &Identity, refusal: &Refusal) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identity, SCOPE_IMPERSONATION};
+    use super::{Applicant, SCOPE_IMPERSONATION};
     use crate::docusign::BaseUrl;
 
     #[test]
     fn the_consent_url_has_all_that_the_page_asks_for() {
-        let identity = Identity {
+        let identity = Applicant {
             auth_url: BaseUrl::parse("https://account-d.docusign.com").unwrap(),
             integration_key: "11111111-2222-3333-4444-555555555555".to_owned(),
             user_id: "x".to_owned(),

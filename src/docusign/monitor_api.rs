@@ -104,7 +104,7 @@ impl Record<'_> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
+struct Outer<'a> {
     #[serde(borrow, default)]
     data: Option<Vec<&'a RawValue>>,
     #[serde(borrow, default)]
@@ -119,7 +119,7 @@ impl Page {
     /// The body is not such a page.
     pub fn parse(body: Vec<u8>, cursor: &str) -> Result<Self, String> {
         let body = String::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
-        let envelope: Envelope<'_> = serde_json::from_str(&body)
+        let envelope: Outer<'_> = serde_json::from_str(&body)
             .map_err(|error| format!("the body is not a page of records ({})", place(&error)))?;
         let rows = match (envelope.data, envelope.result_data) {
             (Some(data), None) => data,

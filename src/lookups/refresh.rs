@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Result, anyhow, bail};
 
-use super::rows::{Complete, Rows};
+use super::rows::{Coverage, Rows};
 use super::settings::LookupSettings;
 use crate::docusign::client::ApiError;
 use crate::docusign::directory_api::{DirectoryApi, Organization, Part, User, UserInfo, UserPage};
@@ -91,7 +91,7 @@ impl Refresh {
                 ),
             ));
         }
-        let complete = Complete {
+        let complete = Coverage {
             users: users_complete,
             accounts: accounts_complete,
             all_accounts: has_organizations && !self.passed_over,

@@ -64,11 +64,11 @@ pub(super) trait Rows {
     /// An account's row, the values of [`ACCOUNTS`]' columns.
     fn account(&mut self, values: &[&str]) -> Result<()>;
     /// The end of a refresh in which all that is `complete` was read.
-    fn finish(self: Box<Self>, complete: &Complete) -> Result<()>;
+    fn finish(self: Box<Self>, complete: &Coverage) -> Result<()>;
 }
 
 /// What a refresh has read to the end.
-pub(super) struct Complete {
+pub(super) struct Coverage {
     pub(super) users: bool,
     pub(super) accounts: bool,
     /// Accounts whose users were read to the end, in lower case.
@@ -124,7 +124,7 @@ impl Rows for CsvRows {
         self.accounts.add(values).map(|_| ())
     }
 
-    fn finish(self: Box<Self>, complete: &Complete) -> Result<()> {
+    fn finish(self: Box<Self>, complete: &Coverage) -> Result<()> {
         let (folder, clock) = (&self.master_folder, &*self.clock);
         let mut tables = Vec::new();
         if complete.users {
@@ -217,7 +217,7 @@ impl Rows for EventRows {
         self.write("ds_monitor:account", object(&ACCOUNTS, values))
     }
 
-    fn finish(mut self: Box<Self>, complete: &Complete) -> Result<()> {
+    fn finish(mut self: Box<Self>, complete: &Coverage) -> Result<()> {
         let mut counts = Map::new();
         if complete.users {
             counts.insert("n_users".to_owned(), self.n_users.into());

@@ -1,7 +1,7 @@
 //! The declaration of every argument of `ds_monitor`, and its checked settings.
 //!
 //! Splunk's scheme, `README/inputs.conf.spec`, the form in Splunk Web and the messages all come from [`DS_MONITOR`].
-//! [`Settings`] come from the one door, [`super::configure`].
+//! [`Settings`] come from the one door, [`super::configure::configure`].
 
 use anyhow::{Context, Result, anyhow, bail};
 use base64::Engine as _;
@@ -16,7 +16,7 @@ use super::start_from::StartFrom;
 use crate::base::http::{Network, ProxySettings, is_loopback};
 use crate::base::retry::Patience;
 use crate::base::secret::Secret;
-use crate::docusign::jwt_grant::{Identity, SCOPE_IMPERSONATION};
+use crate::docusign::jwt_grant::{Applicant, SCOPE_IMPERSONATION};
 use crate::docusign::monitor_api::{MAX_LIMIT, StreamSettings};
 use crate::docusign::{BaseUrl, Environment, Generation};
 use crate::failures;
@@ -233,7 +233,7 @@ pub struct Settings {
     /// Chooses every host that is not given.
     pub environment: Environment,
     /// Who asks for tokens.
-    pub identity: Identity,
+    pub identity: Applicant,
     /// Which stream is read.
     pub stream: StreamSettings,
     /// Where the first run begins.
@@ -286,7 +286,7 @@ impl Settings {
         let hec = hec(stanza, &network, chosen.proxy())?;
         Ok(Self {
             environment,
-            identity: Identity {
+            identity: Applicant {
                 auth_url,
                 integration_key,
                 user_id,

@@ -12,7 +12,7 @@ use ds_monitor::base::http::Network;
 use ds_monitor::base::retry::Patience;
 use ds_monitor::docusign::BaseUrl;
 use ds_monitor::docusign::client::{ApiError, Client};
-use ds_monitor::docusign::jwt_grant::{Identity, JwtGrant, SCOPE_IMPERSONATION};
+use ds_monitor::docusign::jwt_grant::{Applicant, JwtGrant, SCOPE_IMPERSONATION};
 use ds_monitor::docusign::monitor_api::{End, MonitorApi, Next, Page, Stream, StreamSettings};
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::settings::USER_AGENT;
@@ -780,7 +780,7 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
     };
     let client = Client::new(network, Arc::clone(clock) as _, |_| "", Arc::new(|_| ())).unwrap();
     let address = BaseUrl::parse(&docusign.url()).unwrap();
-    let identity = Identity {
+    let identity = Applicant {
         auth_url: address.clone(),
         integration_key: INTEGRATION_KEY.to_owned(),
         user_id: USER_ID.to_owned(),
