@@ -51,7 +51,7 @@ fn is_invisible(c: char) -> bool {
     matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}')
 }
 
-/// The address of a server of Docusign's whose paths are all known, or `default` where the parameter is absent.
+/// The address of a Docusign server whose paths are all known, or `default` where the parameter is absent.
 ///
 /// # Errors
 /// It is not an address that may be called, or has a path.

@@ -154,7 +154,7 @@ pub struct NetworkProblem {
     pub text: String,
 }
 
-/// The kinds of network problems that have remedies of their own.
+/// The kinds of network problems, by their remedies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
     /// The name has no address.
@@ -185,7 +185,7 @@ impl ProblemKind {
 }
 
 impl NetworkProblem {
-    /// Puts an error of the HTTP library into words. Only its texts tell its parts apart.
+    /// Puts an error of the HTTP library into words. Its parts differ in their texts only.
     fn of(error: &reqwest::Error) -> Self {
         let cause = innermost(error);
         let (kind, text) = if error.is_dns() {
@@ -293,7 +293,7 @@ pub enum UrlProblem {
     Form,
     /// It contains a user name or a password.
     Credentials,
-    /// It goes on after the path, with `?` or `#`.
+    /// It has a part after the path, with `?` or `#`.
     Query,
     /// It begins with http://, but leads to another machine.
     PlainHttp,

@@ -55,12 +55,12 @@ impl Patience {
 pub(crate) enum Failed<E> {
     /// Another attempt would fail the same way.
     ForGood(E),
-    /// Another attempt may succeed. `asked` is the wait that the server asks for.
+    /// Another attempt may succeed. `asked` is the wait that the server requests.
     ForNow { error: E, asked: Option<Duration> },
 }
 
 impl<E> Failed<E> {
-    /// An attempt after which the server asks for no wait.
+    /// An attempt after which the server requests no wait.
     pub(crate) fn for_now(error: E) -> Self {
         Self::ForNow { error, asked: None }
     }
@@ -106,10 +106,10 @@ pub(crate) fn repeat<T, E>(
     }
 }
 
-/// First wait between two attempts, unless the server asks for another.
+/// First wait between two attempts, unless the server requests another.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// Longest single wait, even when the server asks for a longer one.
+/// Longest single wait, even if the server requests a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The waits between the attempts of one call.
@@ -146,7 +146,7 @@ impl Schedule {
     }
 }
 
-/// The wait that the server asks for: `Retry-After` (seconds or an HTTP date), or else `X-RateLimit-Reset` (Unix
+/// The wait that the server requests: `Retry-After` (seconds or an HTTP date), or else `X-RateLimit-Reset` (Unix
 /// seconds).
 pub(crate) fn asked_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);

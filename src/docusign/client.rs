@@ -116,7 +116,7 @@ pub(super) enum CallError {
     NotServed(Box<Refusal>),
     /// There was no answer; the text is the predicate of a sentence about the host.
     Unreachable(String),
-    /// The answer was not what the call asks for.
+    /// The answer was not the expected one.
     Malformed(String),
 }
 
@@ -128,7 +128,7 @@ pub(super) struct Refusal {
     pub(super) code: Option<String>,
     /// `error_description` or `message` of the body.
     pub(super) description: Option<String>,
-    /// Docusign's support asks for it.
+    /// Docusign's support needs it.
     pub(super) trace_token: Option<String>,
     /// How far the server's clock is ahead of ours, if that is too far.
     pub(super) skew: Option<TimeDelta>,
@@ -270,7 +270,7 @@ impl Client {
         self.call_into(Vec::new(), action, request, read)
     }
 
-    /// [`Client::call`], whose answer is read into the memory of `buffer`.
+    /// [`Client::call`], reading the answer into the memory of `buffer`.
     pub(super) fn call_into<T>(
         &self,
         mut buffer: Vec<u8>,

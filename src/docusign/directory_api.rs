@@ -26,7 +26,7 @@ const ADMIN_USERS_PER_PAGE: usize = 250;
 /// The statuses of eSignature's users that are listed; closed ones too, because old records name them.
 const ALL_STATUSES: &str = "ActivationRequired,ActivationSent,Active,Closed,Disabled";
 
-/// The parts of the directory, each with a scope of its own.
+/// The parts of the directory, each with its own scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The accounts in which the service user is a member.

@@ -11,7 +11,7 @@ use super::client::{ApiError, CallError, Client, Refusal, Suspect};
 use super::rsa_key::PrivateKey;
 use crate::base::secret::Secret;
 
-/// What a token is asked for.
+/// The scope of a token for the Monitor API.
 pub const SCOPE_IMPERSONATION: &str = "impersonation";
 
 /// How long an assertion is valid; Docusign's documented maximum.
@@ -30,7 +30,7 @@ const ACTION_AUTHENTICATE: &str = "authenticate";
 /// Docusign's code for a scope that the user has not granted.
 pub const CONSENT_REQUIRED: &str = "consent_required";
 
-/// Who asks for a token, for whom, and for what.
+/// The parties to a token: the app, the user it acts for, and the scopes.
 #[derive(Clone, Debug)]
 pub struct Applicant {
     /// Base address of the account server; its host is the assertion's audience.
@@ -41,7 +41,7 @@ pub struct Applicant {
     pub user_id: String,
     /// Scopes of the token, separated by spaces.
     pub scope: String,
-    /// Scopes that consent is asked for when one is missing: all that are needed, so that one consent is enough.
+    /// Scopes to request consent for when one is missing: all that are needed, so that one consent is enough.
     pub consent_scope: String,
     /// The redirect URI that the administrator is told to register for the integration key, so that the consent page
     /// has somewhere to return to. Nothing needs to listen there.
@@ -49,7 +49,7 @@ pub struct Applicant {
 }
 
 impl Applicant {
-    /// The same, asking for another scope, as a part of all that consent is asked for.
+    /// The same parties with another scope, one of those to request consent for.
     #[must_use]
     pub fn with_scopes(&self, scope: &str, consent_scope: &str) -> Self {
         Self {
@@ -108,7 +108,7 @@ struct TokenAnswer {
 }
 
 impl JwtGrant {
-    /// A grant for `identity`; nothing is asked for yet.
+    /// A grant for `identity`; no request is made yet.
     #[must_use]
     pub fn new(client: Client, identity: Applicant, key: PrivateKey) -> Self {
         Self {

@@ -124,7 +124,7 @@ impl BaseUrl {
         is_loopback(&self.0)
     }
 
-    /// Whether it goes on after the host.
+    /// Whether it has a path.
     #[must_use]
     pub fn has_path(&self) -> bool {
         !matches!(self.0.path(), "" | "/")

@@ -1,7 +1,7 @@
 //! The Monitor API: pages of records after a cursor, in both generations of the endpoint.
 //!
 //! A [`Record`] is a slice of its page, byte for byte as Docusign sent it. [`Stream`] follows the cursor until
-//! Docusign has no more, at a pace that Docusign asks for. Formats: Docusign's Monitor API v2.0
+//! Docusign has no more, at the pace that Docusign requires. Formats: Docusign's Monitor API v2.0
 //! (`data`) and v3.0 descriptions (`resultData`).
 
 use std::cell::Cell;
@@ -60,7 +60,7 @@ pub struct Page {
     pub request_time: Duration,
 }
 
-/// One event of Docusign's, as it stands in its page.
+/// One event of Docusign's, exactly as its page contains it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// The JSON text, as Docusign sent it.
@@ -215,7 +215,7 @@ fn place(error: &serde_json::Error) -> String {
 }
 
 /// Shows the members of a JSON object to `look` until it has seen enough. That the record is sound JSON is
-/// known already, so the rest of it is not read again: in Docusign's records what is looked for stands first.
+/// known already, so the rest of it is not read again: Docusign's records start with what is needed.
 fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
     struct Peek<F>(F);
 
@@ -255,7 +255,7 @@ fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
 pub struct StreamSettings {
     /// Base address of the Monitor API.
     pub monitor_url: BaseUrl,
-    /// The organization whose stream is read; without one the older generation's endpoint is used.
+    /// The organization of the stream; without one, the endpoint of the older generation is used.
     pub organization_id: Option<String>,
     /// Records a page, at the most.
     pub limit: u32,

@@ -26,7 +26,7 @@ pub(super) struct Refresh {
     read_accounts: HashSet<String>,
     /// Whether the users of some account could not be read.
     passed_over: bool,
-    /// Parts that the user has not consented to; each is asked for once.
+    /// Parts that the user has not consented to; each is requested once.
     without_consent: Vec<Part>,
 }
 

@@ -168,7 +168,7 @@ impl EventRows {
             seen: HashSet::new(),
             n_users: 0,
             n_accounts: 0,
-            // The time tells refreshes apart, and the name those of the same moment.
+            // The time distinguishes refreshes, and the name those of the same moment.
             refresh_id: format!("{}-{name}", now.timestamp_millis()),
             monitor_input,
             time: iso(now),

@@ -111,8 +111,8 @@ impl std::ops::Deref for Complete {
 /// Reads, completes and checks the stanza of a `ds_monitor` input at the time `now`.
 ///
 /// # Errors
-/// The one reason why the input cannot be used. Wrong arguments come first, so that whoever goes on without secure
-/// storage knows that the arguments are good.
+/// The one reason why the input cannot be used. Wrong arguments come first, so that a caller that
+/// continues without secure storage knows that they are good.
 pub fn configure(
     mut stanza: Stanza,
     splunkd: &Rest,
@@ -177,7 +177,7 @@ fn pasted(stanza: &Stanza) -> Secrets {
         .collect()
 }
 
-/// Puts the stored secrets in the place of the masks.
+/// Replaces the masks by the stored secrets.
 fn replace_masks(stanza: &mut Stanza, splunkd: &Rest) -> Result<(), NotConfigured> {
     let masked = stanza.masked(&DS_MONITOR);
     let Some(first) = masked.first() else {
@@ -187,7 +187,7 @@ fn replace_masks(stanza: &mut Stanza, splunkd: &Rest) -> Result<(), NotConfigure
         Ok(stored) => stored,
         Err(RestError::NoSplunkd) => {
             return Err(NotConfigured::NoSecret(anyhow!(
-                "the parameter {} is masked, and there is no splunkd here that would know it: put the secret in the place of the mask, or into the environment variable {}",
+                "the parameter {} is masked, and there is no splunkd here that knows the secret: replace the mask by it, or set the environment variable {}",
                 first.name,
                 conf_file::variable(&DS_MONITOR, first)
             )));

@@ -1,4 +1,4 @@
-//! Pages, fetched one ahead by a thread of its own: while one is being written, the next is on its way.
+//! Pages, fetched one ahead by another thread: while one is being written, the next is on its way.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::Duration;

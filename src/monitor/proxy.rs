@@ -84,8 +84,8 @@ fn of_stanza(stanza: &Complete) -> Result<Option<ProxySettings>> {
     }))
 }
 
-/// Reads what people write: with blanks or quotes around it, without a scheme, and with a password in which signs
-/// stand that an address would have to escape.
+/// Reads what people write: with blanks or quotes around it, without a scheme, and with characters in the password that
+/// an address would have to escape.
 fn of_environment(name: &str, text: &str) -> Result<Option<ProxySettings>> {
     let text = text.trim().trim_matches(['"', '\'']).trim();
     if text.is_empty() {

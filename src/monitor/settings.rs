@@ -232,7 +232,7 @@ pub const DS_MONITOR: Scheme = Scheme {
 pub struct Settings {
     /// Chooses every host that is not given.
     pub environment: Environment,
-    /// Who asks for tokens.
+    /// The parties to a token.
     pub identity: Applicant,
     /// Which stream is read.
     pub stream: StreamSettings,

@@ -2,8 +2,8 @@
 //!
 //! It gets a token from Docusign, asks for one record, and asks an event collector whether it accepts its token, all
 //! within the time that a form may take. A definite no refuses the save. Where somebody cannot be reached, a new input
-//! or a new key is refused, but no edit of an input whose key is known: an outage must not keep anybody from changing
-//! an index.
+//! or a new key is refused, but no edit of an input whose key is known: an outage must not prevent anybody from
+//! changing an index.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -32,7 +32,7 @@ use crate::splunk::secure_storage;
 /// How long the test may take altogether; splunkd's form waits for it.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// Checks an input before Splunk saves it: first by itself, then against Docusign.
+/// Checks an input before Splunk saves it: the arguments first, then the connections.
 ///
 /// # Errors
 /// The message for the form: what is wrong and what to do.
@@ -69,7 +69,7 @@ pub(super) fn validate(definition: InputDefinition, session: &Session) -> Result
     let key_is_known = match configured.key_source {
         KeySource::Pasted => false,
         // Whether the storage or the file holds another key than before cannot be seen. The set-up page stores a key
-        // before there is an input, whose mask then stands for a new one.
+        // before there is an input, so its mask is that of a new key.
         KeySource::Stored | KeySource::File => saved.is_some(),
     };
     // An input that exists has its position; only a new one begins at start_from.
@@ -175,7 +175,7 @@ fn test_connections(
 ) -> Result<(), Untested> {
     let (answer, answered) = channel();
     let clock = Arc::clone(clock);
-    // A thread of its own, because resolving a name, for one, takes no time limit.
+    // In another thread, because resolving a name, for one, takes no time limit.
     std::thread::spawn(move || {
         let _ = answer.send(ask(configured, &cursor, &clock));
     });

@@ -124,7 +124,7 @@ impl From<io::Error> for Undelivered {
     }
 }
 
-/// How long a wait goes on without looking for a signal or a closed reader; a stop must take effect in 2 s.
+/// How long a wait lasts without looking for a signal or a closed reader; a stop must take effect within 2 s.
 pub(super) const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// How often a reader that does not read is mentioned.

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::secret::redact;
 
-/// The longest line. Where a pipe has room at all, it has room for so many bytes (`PIPE_BUF` of Linux).
+/// The longest line. A pipe that has room at all has room for this many bytes (`PIPE_BUF` of Linux).
 const MAX_LINE_BYTES: usize = 4096;
 
 /// How long the last words of a run wait for a reader.

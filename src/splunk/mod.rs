@@ -53,12 +53,12 @@ pub trait ModularInput {
         false
     }
 
-    /// Commands for a person, beside the protocol's own; they want the configuration of a run.
+    /// Commands for a person, in addition to the protocol's; they need the configuration of a run.
     fn commands(&self) -> &'static [Command] {
         &[]
     }
 
-    /// Carries out one of [`ModularInput::commands`] and tells whether all is well.
+    /// Carries out one of [`ModularInput::commands`]; true if all is well.
     ///
     /// # Errors
     /// Why it could not be carried out.
@@ -253,7 +253,7 @@ fn dispatch(input: &dyn ModularInput, mut session: Session) -> Result<ExitCode> 
             let definition = match source {
                 Source::Conf(options) => options.read(scheme, &session.log)?,
                 Source::Splunkd => InputDefinition::read_run(scheme.kind, stdin.lock())
-                    .with_context(|| format!("{name} wants the input's configuration on stdin: splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}", kind = scheme.kind))?,
+                    .with_context(|| format!("{name} needs the input's configuration on stdin: splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}", kind = scheme.kind))?,
             };
             let well = input.command(name, &arguments, definition, &session)?;
             Ok(if well {
@@ -391,7 +391,7 @@ fn help(input: &dyn ModularInput) -> String {
     help
 }
 
-/// The folder that Splunk is installed in, as splunkd tells its inputs.
+/// The folder that Splunk is installed in; splunkd sets it for its inputs.
 #[must_use]
 pub fn home() -> Option<PathBuf> {
     std::env::var_os("SPLUNK_HOME").map(PathBuf::from)
@@ -415,8 +415,8 @@ fn leave_no_core_file() {
     }
 }
 
-/// splunkd can hand down an `SSL_CERT_FILE` of its own, which vouches for Splunk and not for the internet. The TLS
-/// library would trust it instead of the system's, so the process starts itself again without it.
+/// splunkd can pass on its own `SSL_CERT_FILE`, which is for Splunk and not for the internet. The TLS library would
+/// trust it instead of the system's, so the process starts again without it.
 #[cfg(unix)]
 fn shed_splunks_certificates() -> Result<()> {
     use std::os::unix::process::CommandExt;
@@ -446,8 +446,8 @@ fn shed_splunks_certificates() -> Result<()> {
     Ok(())
 }
 
-/// A panic in any thread becomes one FATAL line and the end of the process. Only the place is told: the message
-/// of a panic can hold data.
+/// A panic in any thread becomes one FATAL line and the end of the process. The line names the place
+/// only: the message of a panic can contain data.
 fn report_panics(log: Log) {
     std::panic::set_hook(Box::new(move |panic| {
         let fields = Fields::new()
@@ -456,7 +456,7 @@ fn report_panics(log: Log) {
         log.write(
             Level::Fatal,
             &fields,
-            "This is a defect of the program: please report it with this line. The next run goes on from the saved position.",
+            "This is a defect of the program: please report it with this line. The next run continues from the saved position.",
         );
         #[expect(
             clippy::disallowed_methods,

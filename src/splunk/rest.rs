@@ -26,13 +26,13 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for an edit, which splunkd lets our own external validation judge first.
 const EDIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Far more than the entries that are asked for.
+/// Far more than the requested entries have.
 const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The longest message of splunkd's that is passed on.
 const MAX_MESSAGE_CHARS: usize = 300;
 
-/// What may stand in a path segment as it is.
+/// Characters that a path segment may contain as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')

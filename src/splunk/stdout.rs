@@ -1,6 +1,6 @@
 //! The standard output, and its only writer.
 //!
-//! A thread of its own does the writing, so that a reader that does not read holds up nothing else: a signal, a closed
+//! Another thread does the writing, so that a reader that does not read holds up nothing else: a signal, a closed
 //! pipe and the minute's warning are still noticed. How far the reader is, is known: bytes written minus what the pipe
 //! still holds. Where the output is not a pipe (a file, a socket, a terminal, Windows) a written byte counts as taken,
 //! of a file once it is on the disk. Format: Splunk's manual "Modular inputs", "Set up streaming", XML mode; or JSON
@@ -42,7 +42,7 @@ const ENVELOPE_BYTES: u64 = 96;
 pub enum Format {
     /// Splunk's XML stream, for splunkd.
     Xml,
-    /// The data of each event on a line of its own, for any other reader.
+    /// The data of each event on a line, for any other reader.
     JsonLines,
 }
 
@@ -127,7 +127,7 @@ impl EventWriter {
         self.buffer.extend_from_slice(b"</data><done/></event>\n");
     }
 
-    /// Line breaks stand only between JSON tokens, where a space means the same.
+    /// Line breaks occur only between JSON tokens, where a space means the same.
     fn write_line(&mut self, event: &Event<'_>) {
         let start = self.buffer.len();
         self.buffer.extend_from_slice(event.data.as_bytes());
@@ -245,7 +245,7 @@ impl EventSink for EventWriter {
     }
 }
 
-/// The writing thread: writes what comes and gives the emptied buffers back, until the first error.
+/// The writing thread: writes what arrives and returns the emptied buffers, until the first error.
 fn write_all(
     mut out: File,
     to_write: &Receiver<Vec<u8>>,
