@@ -4,15 +4,17 @@
 //! Docusign has no more, at the pace that Docusign requires. Formats: Docusign's Monitor API v2.0
 //! (`data`) and v3.0 descriptions (`resultData`).
 
+use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Url};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::client::{ApiError, Client, Refusal, Suspect};
@@ -39,11 +41,20 @@ const MAX_EMPTY_PAGES: u32 = 60;
 /// of 15.6 MiB with pages of 2000 records, by the benchmark) and costs no time.
 const MAX_SPARE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Cursors remembered to detect a loop.
-const REMEMBERED_CURSORS: usize = 64;
+/// The longest cursor; Docusign's have some 50 characters. A longer one would not fit into the next request.
+pub const MAX_CURSOR_CHARS: usize = 1024;
+
+/// Most records of a page. Docusign may serve more than were requested, but not far more than its own maximum.
+const MAX_ROWS: usize = 2 * MAX_LIMIT as usize;
+
+/// Cursors of a run that are remembered, as 8 bytes each, to detect a loop of pages.
+const REMEMBERED_CURSORS: usize = 100_000;
 
 /// The part of an unknown member's name that is passed on.
 const MAX_NAME_CHARS: usize = 40;
+
+/// What some gateways put before JSON.
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
 const ACTION: &str = "fetch";
 
@@ -76,12 +87,9 @@ impl Record<'_> {
             if key != "timestamp" {
                 return false;
             }
-            let text = value.get();
-            // Timestamps hold nothing that JSON escapes, so the text between the quotes is the value.
-            let text = text
-                .strip_prefix('"')
-                .and_then(|text| text.strip_suffix('"'));
-            timestamp = text.and_then(Timestamp::parse);
+            // Some encoders escape the plus sign of an offset.
+            let text: Option<Cow<'_, str>> = serde_json::from_str(value.get()).ok();
+            timestamp = text.and_then(|text| Timestamp::parse(&text));
             true
         });
         timestamp
@@ -106,10 +114,105 @@ impl Record<'_> {
 #[serde(rename_all = "camelCase")]
 struct Outer<'a> {
     #[serde(borrow, default)]
-    data: Option<Vec<&'a RawValue>>,
+    data: Option<Rows<'a>>,
     #[serde(borrow, default)]
-    result_data: Option<Vec<&'a RawValue>>,
-    end_cursor: Option<String>,
+    result_data: Option<Rows<'a>>,
+    #[serde(borrow, default)]
+    end_cursor: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error_code: Option<&'a RawValue>,
+}
+
+/// The records of a page, no more than [`MAX_ROWS`]: two bytes of an answer must not take many of memory.
+#[derive(Default)]
+struct Rows<'a>(Vec<&'a RawValue>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct RowsVisitor;
+
+        impl<'de> Visitor<'de> for RowsVisitor {
+            type Value = Rows<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list of records")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+                let mut rows = Vec::new();
+                while let Some(row) = list.next_element()? {
+                    if rows.len() == MAX_ROWS {
+                        return Err(serde::de::Error::custom(TOO_MANY_ROWS));
+                    }
+                    rows.push(row);
+                }
+                Ok(Rows(rows))
+            }
+        }
+
+        deserializer.deserialize_seq(RowsVisitor)
+    }
+}
+
+const TOO_MANY_ROWS: &str = "too many records";
+
+impl Outer<'_> {
+    fn parse(body: &str) -> Result<Outer<'_>, String> {
+        let outer: Outer<'_> = serde_json::from_str(body).map_err(|error| {
+            if error.to_string().starts_with(TOO_MANY_ROWS) {
+                return format!("the page has more than {MAX_ROWS} records");
+            }
+            format!("the body is not a page of records ({})", place(&error))
+        })?;
+        // An error is told with status 200 too, by gateways and by Docusign's older services.
+        if let Some(code) = outer.error_code.or(outer.error) {
+            let code: String = serde_json::from_str(code.get()).unwrap_or_default();
+            let is_code = code.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+            let code = match is_code && code.len() <= MAX_NAME_CHARS {
+                true => code,
+                false => String::new(),
+            };
+            return Err(format!("the answer reports the error {code}")
+                .trim_end()
+                .to_owned());
+        }
+        if outer.data.is_none() && outer.result_data.is_none() {
+            let members: BTreeMap<String, &RawValue> =
+                serde_json::from_str(body).unwrap_or_default();
+            // Passed over as empty, they would be lost without a word.
+            if let Some(member) = rows_elsewhere(&members) {
+                return Err(format!(
+                    "the page has a list of objects in {member:?}, and neither data nor resultData"
+                ));
+            }
+            // An empty page may say null, but it says something.
+            let is_page = ["data", "resultData", "endCursor"]
+                .iter()
+                .any(|name| members.contains_key(*name));
+            if !is_page {
+                return Err("the answer has neither records nor an endCursor".to_owned());
+            }
+        }
+        Ok(outer)
+    }
+
+    /// The cursor for the next page, if there is one.
+    fn end_cursor(&self) -> Result<Option<String>, String> {
+        let Some(raw) = self.end_cursor else {
+            return Ok(None);
+        };
+        let cursor: String = serde_json::from_str(raw.get())
+            .map_err(|_| "its endCursor is not a text that can be sent back".to_owned())?;
+        let length = cursor.chars().count();
+        if length > MAX_CURSOR_CHARS {
+            return Err(format!(
+                "its endCursor has {length} characters, and at most {MAX_CURSOR_CHARS} can be sent back"
+            ));
+        }
+        Ok(Some(cursor).filter(|cursor| !cursor.is_empty()))
+    }
 }
 
 impl Page {
@@ -118,26 +221,20 @@ impl Page {
     /// # Errors
     /// The body is not such a page.
     pub fn parse(body: Vec<u8>, cursor: &str) -> Result<Self, String> {
-        let body = String::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
-        let envelope: Outer<'_> = serde_json::from_str(&body)
-            .map_err(|error| format!("the body is not a page of records ({})", place(&error)))?;
-        let rows = match (envelope.data, envelope.result_data) {
-            (Some(data), None) => data,
-            (None, Some(data)) => data,
-            (None, None) => match rows_elsewhere(&body) {
-                // Passed over as empty, they would be lost without a word.
-                Some(member) => {
-                    return Err(format!(
-                        "the page has a list of objects in {member:?}, and neither data nor resultData"
-                    ));
-                }
-                None => Vec::new(),
-            },
-            (Some(data), Some(other)) if other.is_empty() => data,
-            (Some(data), Some(other)) if data.is_empty() => other,
+        let mut body = String::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+        if body.starts_with(BYTE_ORDER_MARK) {
+            body.drain(..BYTE_ORDER_MARK.len_utf8());
+        }
+        let outer = Outer::parse(&body)?;
+        let end_cursor = outer.end_cursor()?;
+        let rows = match (outer.data, outer.result_data) {
+            (Some(data), None) => data.0,
+            (None, Some(data)) => data.0,
+            (None, None) => Vec::new(),
+            (Some(data), Some(other)) if other.0.is_empty() => data.0,
+            (Some(data), Some(other)) if data.0.is_empty() => other.0,
             (Some(_), Some(_)) => return Err("the page has both data and resultData".to_owned()),
         };
-        let end_cursor = envelope.end_cursor.filter(|cursor| !cursor.is_empty());
         if end_cursor.is_none() && !rows.is_empty() {
             return Err("the page has records but no endCursor".to_owned());
         }
@@ -197,14 +294,13 @@ impl Page {
     }
 }
 
-/// A member of a page that holds a list of objects, as `data` and `resultData` do.
-fn rows_elsewhere(body: &str) -> Option<String> {
-    let members: BTreeMap<String, &RawValue> = serde_json::from_str(body).ok()?;
+/// A member of a page that is a list of objects, as `data` and `resultData` are.
+fn rows_elsewhere(members: &BTreeMap<String, &RawValue>) -> Option<String> {
     let is_rows = |value: &RawValue| {
         let list = value.get().strip_prefix('[');
         list.is_some_and(|items| items.trim_start().starts_with('{'))
     };
-    members.into_iter().find_map(|(name, value)| {
+    members.iter().find_map(|(name, value)| {
         is_rows(value).then(|| name.chars().take(MAX_NAME_CHARS).collect())
     })
 }
@@ -235,13 +331,36 @@ fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
         }
 
         fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            while let Some(key) = map.next_key_seed(Name)? {
                 let value: &RawValue = map.next_value()?;
                 if (self.0)(&key, value) {
                     return Ok(());
                 }
             }
             Ok(())
+        }
+    }
+
+    /// The name of a member. As bytes it may hold anything, also half of a surrogate pair, which is no text.
+    struct Name;
+
+    impl<'de> DeserializeSeed<'de> for Name {
+        type Value = String;
+
+        fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<String, D::Error> {
+            deserializer.deserialize_bytes(self)
+        }
+    }
+
+    impl<'de> Visitor<'de> for Name {
+        type Value = String;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a name")
+        }
+
+        fn visit_bytes<E>(self, name: &[u8]) -> Result<String, E> {
+            Ok(String::from_utf8_lossy(name).into_owned())
         }
     }
 
@@ -290,8 +409,8 @@ pub struct MonitorApi {
     client: Client,
     grant: JwtGrant,
     settings: StreamSettings,
-    /// The cursors that were sent last, to notice a stream that runs in circles.
-    sent: VecDeque<String>,
+    /// Hashes of the cursors that were sent in this run, to notice a stream that runs in circles.
+    sent: HashSet<u64>,
     /// Memory of a page that is not needed any more.
     spare: Cell<Vec<u8>>,
 }
@@ -304,7 +423,7 @@ impl MonitorApi {
             client,
             grant,
             settings,
-            sent: VecDeque::with_capacity(REMEMBERED_CURSORS),
+            sent: HashSet::new(),
             spare: Cell::default(),
         }
     }
@@ -337,7 +456,7 @@ impl MonitorApi {
                     |body| {
                         let page = Page::parse(body, cursor)?;
                         match &page.end_cursor {
-                            Some(end) if sent.contains(end) && end != cursor => {
+                            Some(end) if sent.contains(&hash(end)) && end != cursor => {
                                 Err(format!("its endCursor {end} leads back to a page before"))
                             }
                             _ => Ok(page),
@@ -352,12 +471,17 @@ impl MonitorApi {
                 })
         })?;
         page.request_time = client.clock().elapsed().saturating_sub(start);
-        if sent.len() == REMEMBERED_CURSORS {
-            sent.pop_front();
+        if sent.len() < REMEMBERED_CURSORS {
+            sent.insert(hash(cursor));
         }
-        sent.push_back(cursor.to_owned());
         Ok(page)
     }
+}
+
+fn hash(cursor: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    cursor.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Puts a refusal into words.
@@ -477,7 +601,7 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::{Page, Record, StreamSettings};
+    use super::{MAX_CURSOR_CHARS, MAX_ROWS, Page, Record, StreamSettings};
     use crate::docusign::BaseUrl;
 
     fn page(body: &str) -> Result<Page, String> {
@@ -521,12 +645,63 @@ mod tests {
                 r#"{"endCursor":"c1","data":null,"warnings":["w"],"more":[]}"#,
                 Some("c1"),
             ),
-            ("{}", None),
+            (r#"{"data":null,"endCursor":null}"#, None),
+            ("\u{FEFF}{\"data\":[],\"endCursor\":\"c1\"}", Some("c1")),
         ] {
             let page = page(body).unwrap();
             assert!(page.is_empty());
             assert_eq!(page.end_cursor.as_deref(), end_cursor);
         }
+    }
+
+    #[test]
+    fn an_error_or_a_foreign_answer_with_status_200_is_no_page() {
+        for (body, expected) in [
+            (
+                r#"{"errorCode":"USER_LACKS_PERMISSIONS","message":"secret"}"#,
+                "USER_LACKS_PERMISSIONS",
+            ),
+            (r#"{"error":"consent_required"}"#, "consent_required"),
+            (
+                r#"{"errorCode":"secret text, with blanks"}"#,
+                "reports the error",
+            ),
+            (r#"{"data":[],"endCursor":"c1","errorCode":"X_1"}"#, "X_1"),
+            ("{}", "neither records nor an endCursor"),
+            (
+                r#"{"page":{"data":[],"endCursor":"c1"}}"#,
+                "neither records",
+            ),
+            (r#"{"data":[],"endCursor":5}"#, "endCursor is not a text"),
+            (
+                r#"{"data":[{}],"endCursor":"\ud800"}"#,
+                "endCursor is not a text",
+            ),
+        ] {
+            let error = page(body).unwrap_err();
+            assert!(
+                error.contains(expected) && !error.contains("secret"),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn cursors_and_pages_have_bounds() {
+        let cursor =
+            |length: usize| format!(r#"{{"data":[],"endCursor":"{}"}}"#, "c".repeat(length));
+        assert!(page(&cursor(MAX_CURSOR_CHARS)).is_ok());
+        let error = page(&cursor(MAX_CURSOR_CHARS + 1)).unwrap_err();
+        assert!(error.contains("1025 characters"), "{error}");
+        let rows = |count: usize| {
+            format!(
+                r#"{{"data":[{}],"endCursor":"c1"}}"#,
+                vec!["{}"; count].join(",")
+            )
+        };
+        assert_eq!(page(&rows(MAX_ROWS)).unwrap().len(), MAX_ROWS);
+        let error = page(&rows(MAX_ROWS + 1)).unwrap_err();
+        assert!(error.contains("more than 4000 records"), "{error}");
     }
 
     #[test]
@@ -564,9 +739,19 @@ line break"}],"endCursor":"c1"}"#,
         ] {
             assert_eq!(Record { json }.timestamp(), None, "{json}");
         }
-        let json = r#"{"a":[1,{"b":"}"}],"timestamp":"2020-04-07T18:23:02Z","z":1}"#;
-        let late = Record { json }.timestamp();
-        assert_eq!(late.unwrap().seconds(), 1_586_283_782);
+        for json in [
+            r#"{"a":[1,{"b":"}"}],"timestamp":"2020-04-07T18:23:02Z","z":1}"#,
+            r#"{"timestamp":"2020-04-07T20:23:02\u002B02:00"}"#,
+            r#"{"\ud800":1,"timestamp":"2020-04-07T18:23:02Z"}"#,
+            r#"{"a":"\ud800","timestamp":"2020-04-07T18:23:02Z"}"#,
+        ] {
+            let time = Record { json }.timestamp();
+            assert_eq!(
+                time.map(|time| time.seconds()),
+                Some(1_586_283_782),
+                "{json}"
+            );
+        }
     }
 
     #[test]

@@ -4,10 +4,8 @@ use anyhow::{Result, bail};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
 use super::settings::START_FROM;
+use crate::docusign::monitor_api::MAX_CURSOR_CHARS;
 use crate::params::iso;
-
-/// Docusign's cursors have some 50 characters.
-const MAX_CURSOR_CHARS: usize = 1024;
 
 /// Docusign's own default when no cursor is sent.
 const DEFAULT_START: TimeDelta = TimeDelta::days(7);
