@@ -5,7 +5,7 @@
 // CRATES.cdx.json is cargo-cyclonedx's list of the crates that are linked for TARGET; the packages in the page come
 // from the build's own record, web/target/page.meta.json. The same sources give the same bytes.
 import { execFileSync } from 'node:child_process';
-import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 
 const [crateList, target, sbomFile, licencesFile] = process.argv.slice(2);
@@ -64,7 +64,7 @@ const texts = new Map();
 function collect(title, folder) {
     const names = readdirSync(folder).filter((name) => /^(licen[cs]e|copying|notice|unlicense)/i.test(name));
     const files = names.sort().map((name) => join(folder, name));
-    for (const file of files.filter((file) => !existsSync(join(file, '.')))) {
+    for (const file of files.filter((file) => statSync(file).isFile())) {
         const text = readFileSync(file, 'utf8').replaceAll('\r\n', '\n').trim();
         texts.set(text, [...(texts.get(text) ?? []), title]);
     }
