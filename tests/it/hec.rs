@@ -863,7 +863,7 @@ fn an_answer_about_acknowledgements_that_no_event_collector_gives_is_not_trusted
         let Err(Undelivered::Refused(failure)) = writer.settle() else {
             panic!("an error is expected");
         };
-        assert!(failure.sentence.contains(body), "{failure:?}");
+        assert!(failure.sentence.contains(body), "{body}: {failure:?}");
         assert_eq!(hec.events(), ["1"]);
     }
 }
@@ -927,11 +927,13 @@ fn a_token_that_the_collector_sends_back_is_not_shown() {
                 assert!(!shown.contains(part), "{part}: {shown}");
             }
         }
+        // The same towards a question about acknowledgements.
+        let scene = Scene::small();
         scene.hec.acknowledge(true);
-        for nth in 1..60 {
-            scene.hec.fault(nth, Fault::busy());
+        for nth in 1..5 {
             scene.hec.fault_on_ack(nth, Fault::Instead(reply.clone()));
         }
+        in_order(scene.input.run(ds_monitor()));
     }
 }
 
@@ -1049,9 +1051,10 @@ fn a_quiet_stream_whose_every_event_is_refused_is_not_given_up_either() {
 
 #[test]
 fn many_refused_events_among_good_ones_are_left_out() {
-    for (acknowledges, tells_number) in [(false, true), (true, true), (false, false)] {
+    // Where no number is told, the event in the middle of a batch is kept back; that of the last page is a good one.
+    for (acknowledges, tells_number, first) in [(false, true, 1), (true, true, 1), (false, false, 0)] {
         let scene = Scene::small();
-        let left_out: Vec<_> = (1..300).step_by(3).collect();
+        let left_out: Vec<_> = (first..300).step_by(3).collect();
         scene.hec.acknowledge(acknowledges);
         for n in &left_out {
             scene.hec.poison(&id(*n), 6, tells_number);
@@ -1902,7 +1905,6 @@ fn an_acknowledgement_that_is_lost_is_waited_for_five_minutes_and_then_only_its_
     assert_eq!(hec.events(), ["1", "2", "2"]);
     assert_eq!(writer.resends(), 1);
     let channels = hec.batches();
-    assert_ne!(channels[0].channel, channels[1].channel);
     assert_ne!(channels[1].channel, channels[2].channel);
     // Often at first, then at most every 10 s.
     let polls = hec.polls() - polls;

@@ -11,8 +11,9 @@ use uuid::Uuid;
 
 use super::batch::Packed;
 use super::{HecSettings, SettingNames};
-use crate::base::http::{Network, NetworkProblem, exchange};
+use crate::base::http::{NetworkProblem, exchange};
 use crate::base::retry::Patience;
+use crate::base::secret::redact;
 use crate::splunk::event::Undelivered;
 use crate::splunk::log::{Failure, Fields, Level};
 
@@ -277,9 +278,10 @@ impl fmt::Display for HecAnswer {
     }
 }
 
-/// As much of a server's text as fits a line of the log.
+/// As much of a server's text as fits a line of the log, without the token that it may repeat: the line is perhaps
+/// written when nobody knows the token any more.
 fn beginning(text: &str) -> String {
-    text.trim().chars().take(MAX_TEXT_CHARS).collect()
+    redact(text).trim().chars().take(MAX_TEXT_CHARS).collect()
 }
 
 /// A client of one event collector.
@@ -288,9 +290,8 @@ pub(super) struct Collector {
     /// Its base address, as messages name it.
     pub(super) base: String,
     authorization: HeaderValue,
-    network: Network,
-    names: SettingNames,
-    index: Option<String>,
+    /// Its token stays known as long as answers come that may repeat it.
+    settings: HecSettings,
 }
 
 impl Collector {
@@ -307,15 +308,13 @@ impl Collector {
                 .client(|builder| builder.cookie_store(true))?,
             base: settings.url.as_str().trim_end_matches('/').to_owned(),
             authorization,
-            network: settings.network.clone(),
-            names,
-            index: settings.index.clone(),
+            settings: settings.clone(),
         })
     }
 
     /// How often a request is repeated.
     pub(super) fn patience(&self) -> Patience {
-        self.network.patience
+        self.settings.network.patience
     }
 
     /// Sends a batch over `channel`, once.
@@ -358,17 +357,29 @@ impl Collector {
         HecError::without_answer(format!(
             "The event collector ({}) {}",
             self.base,
-            self.network.describe(problem)
+            self.settings.network.describe(problem)
         ))
     }
 
     /// An answer that is not good, with the remedy.
     pub(super) fn error(&self, answer: &HecAnswer) -> HecError {
-        let (definite, shown, remedy) = match answer.verdict() {
-            Verdict::Later => (false, answer.to_string(), advice(answer).to_owned()),
-            Verdict::Unclear => (true, answer.in_full(), self.remedy(answer)),
-            _ => (true, answer.to_string(), self.remedy(answer)),
-        };
+        match answer.verdict() {
+            Verdict::Unclear => self.unclear(answer),
+            Verdict::Later => self.bad(answer, false, &answer.to_string(), advice(answer)),
+            _ => self.bad(answer, true, &answer.to_string(), &self.remedy(answer)),
+        }
+    }
+
+    /// An answer that no event collector gives.
+    pub(super) fn unclear(&self, answer: &HecAnswer) -> HecError {
+        let remedy = format!(
+            "No event collector answers like this, so whether it has the events is not known: a proxy or gateway may have answered instead. Check {}",
+            self.settings.names.url
+        );
+        self.bad(answer, true, &answer.in_full(), &remedy)
+    }
+
+    fn bad(&self, answer: &HecAnswer, definite: bool, shown: &str, remedy: &str) -> HecError {
         HecError {
             definite,
             status: Some(answer.status),
@@ -382,7 +393,7 @@ impl Collector {
 
     /// What to change, so that the event collector takes the events.
     fn remedy(&self, answer: &HecAnswer) -> String {
-        let SettingNames { url, token } = self.names;
+        let SettingNames { url, token } = self.settings.names;
         match (answer.status, answer.reply.code) {
             (_, Some(TOKEN_DISABLED)) => {
                 format!("The token is disabled: enable it in Splunk under {TOKENS}")
@@ -393,13 +404,10 @@ impl Collector {
             (_, Some(AUTHORIZATION_INVALID)) => format!(
                 "The token is wrong, or did not arrive intact: check {token}; a proxy on the way may change the Authorization header"
             ),
-            (200..=299, _) => format!(
-                "No event collector answers like this, so whether it has the events is not known: a proxy or gateway may have answered instead. Check {url}"
-            ),
             (_, Some(TOKEN_UNKNOWN)) | (401 | 403, None) => format!(
                 "Splunk does not know the token: check {token}, and that {url} leads to the Splunk that issued it"
             ),
-            (_, Some(INDEX_REFUSED)) => match &self.index {
+            (_, Some(INDEX_REFUSED)) => match &self.settings.index {
                 Some(index) => format!(
                     "The index {index} does not exist there, or the token may not write to it: change the index of the input, or the indexes that the token allows"
                 ),

@@ -45,6 +45,10 @@ const LONGEST_EXPECTATION: Duration = Duration::from_secs(5);
 /// After an answer that leaves nothing to wait for, the next expectation is shorter by this part.
 const EXPECTATION_STEP: u32 = 16;
 
+/// After so many questions about the oldest batch on a channel the others are asked about with it again: perhaps its
+/// acknowledgement alone is lost.
+const ASKED_ALONE: u32 = 5;
+
 /// How long a batch that arrives between two such questions may have to wait.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -169,6 +173,8 @@ struct Suspect {
 struct Polling {
     /// The time of the last question.
     last: Duration,
+    /// The pause after it, which grows while no question is answered.
+    pause: Duration,
     /// How long a batch is waited for before the first question about it: somewhat less than others took.
     expected: Duration,
     /// Why the last question was not answered.
@@ -236,6 +242,7 @@ impl Courier {
             acknowledges: None,
             polling: Polling {
                 last: Duration::ZERO,
+                pause: FIRST_PAUSE,
                 expected: FIRST_PAUSE,
                 unanswered: None,
                 unclear: None,
@@ -254,8 +261,10 @@ impl Courier {
             let now = self.clock.elapsed();
             let done = if self.suspects.iter().any(|suspect| suspect.due <= now) {
                 self.examine()
-            } else if self.next_question().is_some_and(|due| due <= now) {
-                self.poll()
+            } else if let Some((due, channel)) = self.next_question()
+                && due <= now
+            {
+                self.poll(channel)
             } else {
                 let next = if self.awaited.is_empty() && self.suspects.is_empty() {
                     consignments.recv().map_err(|_| TryRecvError::Disconnected)
@@ -594,41 +603,46 @@ impl Courier {
         }
     }
 
-    /// When to ask about a piece next. Together all are asked about as often as one alone.
-    fn due(&self, awaited: &Awaited) -> Duration {
-        let Some(times) = awaited.asked.checked_sub(1) else {
-            return awaited.since + self.polling.expected;
-        };
-        let pause = FIRST_PAUSE.saturating_mul(PAUSE_FACTOR.saturating_pow(times.saturating_add(1)));
+    /// When to ask about the oldest piece on a channel next. The more pieces wait, the sooner: together all are asked
+    /// about as often as one alone.
+    fn due(&self, oldest: &Awaited) -> Duration {
+        if oldest.asked == 0 {
+            return oldest.since + self.polling.expected;
+        }
+        let pause = FIRST_PAUSE.saturating_mul(PAUSE_FACTOR.saturating_pow(oldest.asked));
         let waiting = u32::try_from(self.awaited.len()).unwrap_or(u32::MAX).max(1);
-        awaited.last_asked + (pause.min(LONGEST_PAUSE) / waiting).max(FIRST_PAUSE)
+        oldest.last_asked + (pause.min(LONGEST_PAUSE) / waiting).max(FIRST_PAUSE)
     }
 
-    /// When to ask for acknowledgements, if any is awaited.
-    fn next_question(&self) -> Option<Duration> {
-        let due = self.awaited.iter().map(|awaited| self.due(awaited)).min()?;
-        Some(due.max(self.polling.last + FIRST_PAUSE))
+    /// The channel to ask about next, and when.
+    fn next_question(&self) -> Option<(Duration, Uuid)> {
+        let mut seen = Vec::new();
+        let oldest = self.awaited.iter().filter(|awaited| {
+            let is_first = !seen.contains(&awaited.channel);
+            seen.push(awaited.channel);
+            is_first
+        });
+        let (due, channel) = oldest.map(|it| (self.due(it), it.channel)).min()?;
+        Some((due.max(self.polling.last + self.polling.pause), channel))
     }
 
-    /// Asks about all batches that are due on the channel of the one that has been due for the longest time.
-    fn poll(&mut self) -> Result<(), Undelivered> {
+    /// Asks about the oldest batch on a channel, and with it about all others that may be safe too. As long as that one
+    /// is not, they will hardly be.
+    fn poll(&mut self, channel: Uuid) -> Result<(), Undelivered> {
         let now = self.clock.elapsed();
-        let due = self.awaited.iter().map(|it| (self.due(it), it.channel));
-        let due: Vec<_> = due.collect();
-        let Some(&(_, channel)) = due.iter().min_by_key(|(due, _)| *due) else {
+        let expected = self.polling.expected;
+        let mut on_it = self.awaited.iter().filter(|it| it.channel == channel);
+        let Some(oldest) = on_it.next() else {
             return Ok(());
         };
-        self.polling.last = now;
-        self.polling.unanswered = None;
-        self.polling.unclear = None;
-        let mut acks = Vec::new();
-        for (awaited, (due, on)) in self.awaited.iter_mut().zip(due) {
-            if on == channel && due <= now {
-                acks.push(awaited.ack);
-                awaited.asked = awaited.asked.saturating_add(1);
-                awaited.last_asked = now;
-            }
-        }
+        let alone = (1..ASKED_ALONE).contains(&oldest.asked);
+        let others = on_it.filter(|it| !alone && now.saturating_sub(it.since) >= expected);
+        let acks: Vec<_> = std::iter::once(oldest).chain(others).map(|it| it.ack).collect();
+        let polling = &mut self.polling;
+        polling.last = now;
+        polling.pause = LONGEST_PAUSE.min(polling.pause * 2);
+        polling.unanswered = None;
+        polling.unclear = None;
         match self.collector.ask_for_acks(channel, &acks) {
             Ok(answer) => match answer.ack_verdict() {
                 AckVerdict::Told => self.hear(channel, &acks, &answer, now),
@@ -650,8 +664,8 @@ impl Courier {
                 }
                 AckVerdict::Unclear => {
                     self.polling.unanswered = Some(format!("it answered {answer}"));
-                    if answer.verdict() == Verdict::Unclear {
-                        self.polling.unclear = Some(self.collector.error(&answer));
+                    if (200..=299).contains(&answer.status) {
+                        self.polling.unclear = Some(self.collector.unclear(&answer));
                     }
                 }
             },
@@ -684,6 +698,11 @@ impl Courier {
     /// Takes in what an answer says about the batches that were asked about.
     fn hear(&mut self, channel: Uuid, acks: &[u64], answer: &HecAnswer, now: Duration) {
         let is_asked = |it: &Awaited| it.channel == channel && acks.contains(&it.ack);
+        for awaited in self.awaited.iter_mut().filter(|it| is_asked(it)) {
+            awaited.asked = awaited.asked.saturating_add(1);
+            awaited.last_asked = now;
+        }
+        self.polling.pause = FIRST_PAUSE;
         let is_safe = |it: &mut Awaited| is_asked(it) && answer.acknowledges(it.ack);
         let safe: Vec<_> = self.awaited.extract_if(.., is_safe).collect();
         // The next batches will take longer than one that still waits, or perhaps less than these took.
@@ -694,6 +713,10 @@ impl Courier {
             Some(longest) => longest.max(*expected).min(LONGEST_EXPECTATION),
             None => *expected - *expected / EXPECTATION_STEP,
         };
+        if !safe.is_empty() {
+            let on_it = |it: &&mut Awaited| it.channel == channel;
+            self.awaited.iter_mut().filter(on_it).for_each(|it| it.asked = 0);
+        }
         for awaited in safe {
             self.acknowledged(&awaited);
         }
