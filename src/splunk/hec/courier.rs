@@ -331,12 +331,7 @@ impl Courier {
         self.cut(piece, None, false)
     }
 
-    fn cut(
-        &mut self,
-        piece: &Piece,
-        bad: Option<usize>,
-        is_last: bool,
-    ) -> Result<(), Undelivered> {
+    fn cut(&mut self, piece: &Piece, bad: Option<usize>, is_last: bool) -> Result<(), Undelivered> {
         let parts = piece.batch.cut(bad, is_last).map_err(not_packed)?;
         if let Some(open) = self.open_of(piece.of) {
             open.pieces += parts.len();
@@ -637,7 +632,10 @@ impl Courier {
         };
         let alone = (1..ASKED_ALONE).contains(&oldest.asked);
         let others = on_it.filter(|it| !alone && now.saturating_sub(it.since) >= expected);
-        let acks: Vec<_> = std::iter::once(oldest).chain(others).map(|it| it.ack).collect();
+        let acks: Vec<_> = std::iter::once(oldest)
+            .chain(others)
+            .map(|it| it.ack)
+            .collect();
         let polling = &mut self.polling;
         polling.last = now;
         polling.pause = LONGEST_PAUSE.min(polling.pause * 2);
@@ -715,7 +713,10 @@ impl Courier {
         };
         if !safe.is_empty() {
             let on_it = |it: &&mut Awaited| it.channel == channel;
-            self.awaited.iter_mut().filter(on_it).for_each(|it| it.asked = 0);
+            self.awaited
+                .iter_mut()
+                .filter(on_it)
+                .for_each(|it| it.asked = 0);
         }
         for awaited in safe {
             self.acknowledged(&awaited);
