@@ -169,8 +169,10 @@ pub enum ProblemKind {
     Tunnel,
     /// The answer is too long.
     TooLong,
-    /// There is no connection, or it broke off or fell silent.
+    /// There is no connection.
     Connection,
+    /// There was a connection, but it broke off or fell silent before a whole answer.
+    NoAnswer,
 }
 
 impl ProblemKind {
@@ -196,7 +198,7 @@ impl NetworkProblem {
         } else if error.is_timeout() && error.is_connect() {
             (ProblemKind::Connection, "no connection in time".to_owned())
         } else if error.is_timeout() {
-            (ProblemKind::Connection, "no answer in time".to_owned())
+            (ProblemKind::NoAnswer, "no answer in time".to_owned())
         } else if cause.contains("certificate") {
             let text = format!("the TLS certificate is not trusted ({cause})");
             (ProblemKind::Certificate, text)
@@ -215,7 +217,7 @@ impl NetworkProblem {
         } else if error.is_connect() {
             (ProblemKind::Connection, format!("no connection ({cause})"))
         } else {
-            (ProblemKind::Connection, format!("no answer ({cause})"))
+            (ProblemKind::NoAnswer, format!("no answer ({cause})"))
         };
         Self { kind, text }
     }
@@ -244,7 +246,7 @@ fn read_body(response: Response, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8
         .take(limit + 1)
         .read_to_end(&mut body)
         .map_err(|error| NetworkProblem {
-            kind: ProblemKind::Connection,
+            kind: ProblemKind::NoAnswer,
             text: format!("the answer broke off ({})", innermost(&error)),
         })?;
     if body.len() as u64 > limit {

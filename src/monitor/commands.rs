@@ -180,7 +180,7 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
     if let Some(hec) = settings.hec {
         let url = hec.url.clone();
         let finding = match probe(hec) {
-            Ok(()) => Finding::Ok(format!("{url} accepts the token")),
+            Ok(said) => Finding::Ok(format!("{url} {said}")),
             Err(error) => Finding::Problem(error.sentence),
         };
         well &= matches!(finding, Finding::Ok(_));

@@ -220,8 +220,8 @@ pub(super) fn monitor_api(client: Client, settings: &Settings, key: PrivateKey) 
     MonitorApi::new(client, grant, one_record)
 }
 
-/// Asks an event collector whether it accepts its token.
-pub(super) fn probe(mut hec: HecSettings) -> Result<(), HecError> {
+/// Asks an event collector whether it accepts its token, and returns what it said.
+pub(super) fn probe(mut hec: HecSettings) -> Result<String, HecError> {
     hec.network.patience = Patience::INTERACTIVE;
     hec::probe(&hec)
 }

@@ -25,7 +25,7 @@ pub trait EventSink {
     fn progress(&self) -> Progress;
 
     /// Whether `events` more events, with `data_bytes` bytes of data, may be sent while `unsaved` bytes are not known
-    /// to be taken: whether that is still a small amount.
+    /// to be taken, without a cut-off becoming too expensive.
     fn has_room(&self, unsaved: u64, events: usize, data_bytes: usize) -> bool;
 
     /// Watches the other side: warns when it has taken nothing for a while.
