@@ -134,22 +134,25 @@ debian_rustc() {
 # The compiler that has the standard library for a target.
 rustc_for() {
   local target=$1
-  if [ -d "$(rustc --print target-libdir --target "$target")" ] || rustup target add "$target" >/dev/null 2>&1; then
+  # Where rustup's server does not answer, rustup would wait for it for a long time.
+  if [ -d "$(rustc --print target-libdir --target "$target")" ] ||
+    timeout 180 rustup target add "$target" >/dev/null 2>&1; then
     command -v rustc
   else
     debian_rustc || die "there is no standard library for $target: neither rustup nor Debian's packages can be reached"
   fi
 }
 
-# Panic messages and asserts carry source paths: shortened, they neither name a home folder nor differ between two
-# checkouts. Cargo's encoded form of RUSTFLAGS lets a path contain spaces; where several prefixes fit, the last one counts.
+# Panic messages carry source paths: shortened, they neither name a home folder nor differ between two checkouts. Cargo's
+# encoded form of RUSTFLAGS lets a path contain spaces; where several prefixes fit, the last one counts.
 set_flags() {
   local rustc=$1 registry=${CARGO_HOME:-$HOME/.cargo}/registry/src flags
   flags=("--remap-path-prefix=$PWD=app" "--remap-path-prefix=$registry=crates"
     "--remap-path-prefix=$("$rustc" --print sysroot)=rust")
   CARGO_ENCODED_RUSTFLAGS=$(IFS=$'\x1f' && echo "${flags[*]}")
-  # The C parts: checked buffers and stacks, and the same short paths.
-  CFLAGS="-fstack-protector-strong -D_FORTIFY_SOURCE=2 -ffile-prefix-map=$PWD=app -ffile-prefix-map=$registry=crates"
+  # The C parts: checked buffers and stacks. aws-lc-sys shortens its paths itself, and CFLAGS could not: it is split at
+  # every space, also at one within a path.
+  CFLAGS='-fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2'
   export CARGO_ENCODED_RUSTFLAGS CFLAGS
 }
 
@@ -182,8 +185,9 @@ write_papers() {
   local target=$1-unknown-linux-gnu sbom=$2 licences=$3
   [ "$("$tools/bin/cargo-cyclonedx" cyclonedx --version 2>/dev/null)" = "cargo-cyclonedx-cyclonedx $cyclonedx" ] || {
     note "installing cargo-cyclonedx $cyclonedx, which takes a minute or two"
-    env -u CARGO_ENCODED_RUSTFLAGS -u CFLAGS cargo install --quiet --locked --root "$tools" --target-dir "$out/build-tools" \
-      "cargo-cyclonedx@$cyclonedx" >&2
+    # It runs for a second, so that optimizing it would take longer than it could save.
+    env -u CARGO_ENCODED_RUSTFLAGS -u CFLAGS cargo install --quiet --locked --debug --root "$tools" \
+      --target-dir "$out/build-tools" "cargo-cyclonedx@$cyclonedx" >&2
   }
   note "listing what is in the archive for $1"
   PATH=$tools/bin:$PATH cargo cyclonedx --quiet --format json --spec-version 1.5 --no-build-deps --target "$target" \
