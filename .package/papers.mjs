@@ -2,11 +2,12 @@
 //
 //   node papers.mjs CRATES.cdx.json TARGET SBOM.cdx.json LICENCES.txt
 //
-// CRATES.cdx.json is cargo-cyclonedx's list of the crates that are linked for TARGET; the packages in the page come
-// from the build's own record, web/target/page.meta.json. The same sources give the same bytes.
+// CRATES.cdx.json is cargo-cyclonedx's list of the crates for TARGET, of which those that are linked stay; the packages in
+// the page come from the build's own record, web/target/page.meta.json. The same sources give the same bytes.
 import { execFileSync } from 'node:child_process';
 import { readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { pathToFileURL } from 'node:url';
 
 const [crateList, target, sbomFile, licencesFile] = process.argv.slice(2);
 const readJson = (file) => JSON.parse(readFileSync(file, 'utf8'));
@@ -16,12 +17,19 @@ const sbom = readJson(crateList);
 delete sbom.serialNumber;
 delete sbom.metadata.timestamp;
 
-const metadata = JSON.parse(
-    execFileSync('cargo', ['metadata', '--format-version=1', '--locked', '--filter-platform', target], {
-        encoding: 'utf8',
-        maxBuffer: 2 ** 28,
-    })
-);
+const cargo = (...words) =>
+    execFileSync('cargo', [...words, '--locked'], { encoding: 'utf8', maxBuffer: 2 ** 28 });
+
+// cargo-cyclonedx also lists optional crates that no enabled feature asks for.
+const tree = cargo('tree', '--edges=normal', '--prefix=none', '--format={p}', '--target', target);
+const linked = new Set(tree.split('\n').map((line) => line.split(' ').slice(0, 2).join(' ')));
+sbom.components = sbom.components.filter(({ name, version }) => linked.has(`${name} v${version}`));
+const refs = new Set([sbom.metadata.component, ...sbom.components].map((part) => part['bom-ref']));
+sbom.dependencies = sbom.dependencies
+    .filter(({ ref }) => refs.has(ref))
+    .map((entry) => ({ ...entry, dependsOn: entry.dependsOn?.filter((ref) => refs.has(ref)) }));
+
+const metadata = JSON.parse(cargo('metadata', '--format-version=1', '--filter-platform', target));
 const folders = new Map();
 for (const { name, version, manifest_path } of metadata.packages) {
     folders.set(`${name} ${version}`, dirname(manifest_path));
@@ -56,7 +64,9 @@ for (const { name, version, license } of npm) {
     });
 }
 // Paths of this machine are nobody else's business.
-const text = JSON.stringify(sbom, null, 2).replaceAll(process.cwd(), '.');
+const text = JSON.stringify(sbom, null, 2)
+    .replaceAll(pathToFileURL(process.cwd()).href, 'file://.')
+    .replaceAll(process.cwd(), '.');
 writeFileSync(sbomFile, text + '\n');
 
 // Each text once, under the names of all that use it.
