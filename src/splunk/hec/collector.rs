@@ -11,17 +11,13 @@ use uuid::Uuid;
 
 use super::batch::Packed;
 use super::{HecSettings, SettingNames};
-use crate::base::http::{NetworkProblem, exchange};
+use crate::base::http::{NetworkProblem, exchange, server_text};
 use crate::base::retry::Patience;
-use crate::base::secret::redact;
 use crate::splunk::event::Undelivered;
 use crate::splunk::log::{Failure, Fields, Level};
 
 /// Longest answer: it holds a few numbers, at most one for each batch of a channel.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
-
-/// The part of an answer's text that is passed on.
-const MAX_TEXT_CHARS: usize = 200;
 
 const CHANNEL: &str = "X-Splunk-Request-Channel";
 
@@ -143,7 +139,7 @@ impl Reply {
             (_, None) => Ack::Unusable,
         };
         let text = match fields.remove("text") {
-            Some(Value::String(text)) => text,
+            Some(Value::String(text)) => server_text(&text),
             _ => String::new(),
         };
         let acks = match fields.remove("acks") {
@@ -270,18 +266,12 @@ impl fmt::Display for HecAnswer {
         if self.reply.text.is_empty() {
             return Ok(());
         }
-        let text = beginning(&self.reply.text);
+        let text = &self.reply.text;
         match self.reply.code {
             Some(code) => write!(f, " (code {code}, {text})"),
             None => write!(f, " ({text})"),
         }
     }
-}
-
-/// As much of a server's text as fits a line of the log, without the token that it may repeat: the line is perhaps
-/// written when nobody knows the token any more.
-fn beginning(text: &str) -> String {
-    redact(text).trim().chars().take(MAX_TEXT_CHARS).collect()
 }
 
 /// A client of one event collector.
@@ -349,7 +339,8 @@ impl Collector {
             status: answer.status,
             headers: answer.headers,
             reply: Reply::read(&answer.body),
-            beginning: beginning(&String::from_utf8_lossy(&answer.body)),
+            // Now, because the line is perhaps written when nobody knows the token any more.
+            beginning: server_text(&String::from_utf8_lossy(&answer.body)),
         })
     }
 
@@ -441,14 +432,15 @@ fn advice(answer: &HecAnswer) -> &'static str {
 mod tests {
     use reqwest::header::HeaderMap;
 
-    use super::{AckVerdict, HecAnswer, Reply, Verdict, beginning};
+    use super::{AckVerdict, HecAnswer, Reply, Verdict};
+    use crate::base::http::server_text;
 
     fn answer(status: u16, body: &str) -> HecAnswer {
         HecAnswer {
             status,
             headers: HeaderMap::new(),
             reply: Reply::read(body.as_bytes()),
-            beginning: beginning(body),
+            beginning: server_text(body),
         }
     }
 
@@ -561,7 +553,7 @@ mod tests {
     #[test]
     fn an_answer_is_shown_with_its_code_and_no_more_text_than_fits_a_line() {
         let long = format!(r#"{{"code":9,"text":"{}"}}"#, "x".repeat(1_000));
-        assert!(answer(503, &long).to_string().len() < 250);
+        assert!(answer(503, &long).to_string().len() < 350);
         for (body, expected) in [
             (
                 r#"{"text":"Server is busy","code":9}"#,
