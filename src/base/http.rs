@@ -15,7 +15,7 @@ use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Certificate, NoProxy, Proxy, Url};
 
 use crate::base::retry::Patience;
-use crate::base::secret::Secret;
+use crate::base::secret::{Secret, redact};
 
 /// The answer of a proxy, not of the server.
 const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
@@ -25,6 +25,22 @@ const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
 
 /// The part of an answer's length that is reserved in addition, for a next one that is a little longer.
 const HEADROOM: usize = 16;
+
+/// The part of a server's text that is passed on, in characters: what fits a line that a person reads.
+pub(crate) const MAX_SERVER_TEXT_CHARS: usize = 300;
+
+/// A text from a server as a part of our own sentence: cut to [`MAX_SERVER_TEXT_CHARS`], without the secrets that the
+/// server may have been sent, on one line, and with `:` for `=`, so that it cannot pass for a field of the log.
+#[must_use]
+pub(crate) fn server_text(text: &str) -> String {
+    let cut: String = text.chars().take(MAX_SERVER_TEXT_CHARS).collect();
+    let one_line = |c: char| match c {
+        '=' => ':',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    redact(&cut).chars().map(one_line).collect()
+}
 
 /// The way to a server.
 #[derive(Clone, Debug)]
@@ -339,7 +355,26 @@ pub fn base_url(text: &str, plain: PlainHttp) -> Result<Url, UrlProblem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PlainHttp, UrlProblem, base_url};
+    use super::{MAX_SERVER_TEXT_CHARS, PlainHttp, UrlProblem, base_url, server_text};
+    use crate::base::secret::Secret;
+
+    #[test]
+    fn a_servers_text_is_one_line_of_bounded_length_that_forges_no_field_and_holds_no_secret() {
+        assert_eq!(
+            server_text("busy\r\n2026 INFO n_events=7"),
+            "busy  2026 INFO n_events:7"
+        );
+        let longest = "ä".repeat(MAX_SERVER_TEXT_CHARS);
+        assert_eq!(server_text(&longest), longest);
+        assert_eq!(server_text(&format!("{longest}b")), longest);
+        let token = Secret::new("kQ81-zaYw0pL3vX9s==".to_owned());
+        let text = format!("the token {} is bad", token.expose());
+        assert!(!server_text(&text).contains("kQ81"));
+        // Cut in the middle of the token, the rest of it is still one.
+        let start = "x".repeat(MAX_SERVER_TEXT_CHARS - 15);
+        let text = format!("{start} {}", token.expose());
+        assert!(!server_text(&text).contains("kQ81"));
+    }
 
     #[test]
     fn a_base_address_has_a_scheme_a_host_and_nothing_after_the_path() {

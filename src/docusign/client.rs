@@ -15,14 +15,11 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::base::clock::Clock;
-use crate::base::http::{Answer, Network, exchange};
+use crate::base::http::{Answer, Network, exchange, server_text};
 use crate::base::retry::{Failed, Retry, asked_wait, repeat};
 
 /// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
 const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
-
-/// The part of a server's error text that is passed on.
-const MAX_DESCRIPTION_CHARS: usize = 300;
 
 /// A clock that differs more than this from the server's is mentioned.
 const TOLERATED_SKEW: TimeDelta = TimeDelta::seconds(60);
@@ -357,17 +354,12 @@ impl Refusal {
             .filter(|skew| skew.abs() > TOLERATED_SKEW);
         Self {
             status: answer.status,
-            trace_token: header("x-docusign-tracetoken").map(shorten),
-            code: body.code().map(shorten),
-            description: body.description().map(shorten),
+            trace_token: header("x-docusign-tracetoken").map(server_text),
+            code: body.code().map(server_text),
+            description: body.description().map(server_text),
             skew,
         }
     }
-}
-
-/// A server's text, cut to a length that fits a line.
-fn shorten(text: &str) -> String {
-    text.chars().take(MAX_DESCRIPTION_CHARS).collect()
 }
 
 /// Docusign's three error shapes in one: `{error, error_description}` of the account server and the Admin API,
