@@ -360,13 +360,41 @@ fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
         }
 
         fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            while let Some(Name(name)) = map.next_key()? {
                 let value: &RawValue = map.next_value()?;
-                if (self.0)(&key, value) {
+                // Half a surrogate pair in one name is not the loss of what the other members say.
+                let name = std::str::from_utf8(&name).unwrap_or_default();
+                if (self.0)(name, value) {
                     return Ok(());
                 }
             }
             Ok(())
+        }
+    }
+
+    struct Name<'a>(Cow<'a, [u8]>);
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Bytes;
+
+            impl<'de> Visitor<'de> for Bytes {
+                type Value = Cow<'de, [u8]>;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("a name")
+                }
+
+                fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+                    Ok(Cow::Borrowed(bytes))
+                }
+
+                fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                    Ok(Cow::Owned(bytes.to_vec()))
+                }
+            }
+
+            deserializer.deserialize_bytes(Bytes).map(Name)
         }
     }
 
@@ -724,6 +752,15 @@ line break"}],"endCursor":"c1"}"#,
         let json = r#"{"timestamp":"2020-04-07T20:23:02\u002B02:00"}"#;
         let time = Record { json }.timestamp();
         assert_eq!(time.unwrap().seconds(), 1_586_283_782);
+    }
+
+    /// The record went out without its time.
+    #[test]
+    fn half_a_surrogate_pair_in_a_members_name_costs_no_other_member() {
+        let json = r#"{"a\ud800":1,"timestamp":"2020-04-07T18:23:02Z","eventId":"e"}"#;
+        let record = Record { json };
+        assert_eq!(record.timestamp().unwrap().seconds(), 1_586_283_782);
+        assert_eq!(record.event_id().as_deref(), Some("e"));
     }
 
     #[test]

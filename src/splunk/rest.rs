@@ -14,9 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::base::durable;
-use crate::base::http::{
-    NetworkProblem, PlainHttp, base_url, exchange, is_loopback, server_text,
-};
+use crate::base::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback, server_text};
 use crate::base::secret::Secret;
 
 /// splunkd is on this machine or next to it.
