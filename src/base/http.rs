@@ -412,7 +412,7 @@ mod tests {
         }
 
         let clock = Ticking(std::sync::Mutex::default());
-        let trickle = std::iter::repeat(b'x').take(1000).collect::<Vec<_>>();
+        let trickle = vec![b'x'; 1000];
         let mut body = [0; 1];
         let mut answer = Unhurried {
             answer: trickle.as_slice(),

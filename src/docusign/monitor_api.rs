@@ -132,16 +132,12 @@ struct Envelope<'a> {
 }
 
 /// A member that may be absent, or null.
+#[derive(Default)]
 enum Member<T> {
+    #[default]
     Absent,
     Null,
     Value(T),
-}
-
-impl<T> Default for Member<T> {
-    fn default() -> Self {
-        Self::Absent
-    }
 }
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Member<T> {
