@@ -50,7 +50,8 @@ impl Default for SystemClock {
 )]
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        // Utc::now() panics where the clock is set before 1970.
+        std::time::SystemTime::now().into()
     }
 
     fn elapsed(&self) -> Duration {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
@@ -14,11 +15,15 @@ use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Certificate, NoProxy, Proxy, Url};
 
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::retry::Patience;
 use crate::base::secret::{Secret, redact};
 
 /// The answer of a proxy, not of the server.
 const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
+
+/// The longest time for the body of one answer: 4 MB of a page at 14 kB per second.
+const LONGEST_ANSWER: Duration = Duration::from_secs(300);
 
 /// Most memory reserved for an answer only because the server announces one that long.
 const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
@@ -258,13 +263,17 @@ fn read_body(response: Response, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8
         body = Vec::new();
         body.reserve_exact(hint + hint / HEADROOM);
     }
-    response
-        .take(limit + 1)
-        .read_to_end(&mut body)
-        .map_err(|error| NetworkProblem {
-            kind: ProblemKind::NoAnswer,
-            text: format!("the answer broke off ({})", innermost(&error)),
-        })?;
+    let clock = SystemClock::new();
+    Unhurried {
+        answer: response.take(limit + 1),
+        clock: &clock,
+        until: clock.elapsed() + LONGEST_ANSWER,
+    }
+    .read_to_end(&mut body)
+    .map_err(|error| NetworkProblem {
+        kind: ProblemKind::NoAnswer,
+        text: format!("the answer broke off ({})", innermost(&error)),
+    })?;
     if body.len() as u64 > limit {
         return Err(NetworkProblem {
             kind: ProblemKind::TooLong,
@@ -272,6 +281,24 @@ fn read_body(response: Response, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8
         });
     }
     Ok(body)
+}
+
+/// An answer that may take its time, but not for ever: a byte now and then is progress to the client's own limit.
+struct Unhurried<'a, R> {
+    answer: R,
+    clock: &'a dyn Clock,
+    /// On [`Clock::elapsed`]'s scale.
+    until: Duration,
+}
+
+impl<R: Read> Read for Unhurried<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.clock.elapsed() >= self.until {
+            let text = format!("it took longer than {} seconds", LONGEST_ANSWER.as_secs());
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+        }
+        self.answer.read(buffer)
+    }
 }
 
 /// The last cause of an error: the outer ones repeat the address.
@@ -355,8 +382,53 @@ pub fn base_url(text: &str, plain: PlainHttp) -> Result<Url, UrlProblem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_SERVER_TEXT_CHARS, PlainHttp, UrlProblem, base_url, server_text};
+    use std::io::Read;
+    use std::time::Duration;
+
+    use super::{
+        LONGEST_ANSWER, MAX_SERVER_TEXT_CHARS, PlainHttp, Unhurried, UrlProblem, base_url,
+        server_text,
+    };
+    use crate::base::clock::Clock;
     use crate::base::secret::Secret;
+
+    /// One byte per second kept a run busy for as long as the server liked.
+    #[test]
+    fn an_answer_that_trickles_has_a_limit() {
+        struct Ticking(std::sync::Mutex<Duration>);
+
+        impl Clock for Ticking {
+            fn now(&self) -> chrono::DateTime<chrono::Utc> {
+                chrono::DateTime::UNIX_EPOCH
+            }
+
+            fn elapsed(&self) -> Duration {
+                let mut elapsed = self.0.lock().unwrap();
+                *elapsed += Duration::from_secs(1);
+                *elapsed
+            }
+
+            fn sleep(&self, _: Duration) {}
+        }
+
+        let clock = Ticking(std::sync::Mutex::default());
+        let trickle = vec![b'x'; 1000];
+        let mut body = [0; 1];
+        let mut answer = Unhurried {
+            answer: trickle.as_slice(),
+            clock: &clock,
+            until: LONGEST_ANSWER,
+        };
+        let mut received = 0;
+        let error = loop {
+            match answer.read(&mut body) {
+                Ok(n) => received += n,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(received as u64, LONGEST_ANSWER.as_secs() - 1);
+        assert!(error.to_string().contains("300 seconds"), "{error}");
+    }
 
     #[test]
     fn a_servers_text_is_one_line_of_bounded_length_that_forges_no_field_and_holds_no_secret() {

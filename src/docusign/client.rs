@@ -15,14 +15,14 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::base::clock::Clock;
-use crate::base::http::{Answer, Network, exchange};
-use crate::base::retry::{Failed, Retry, asked_wait, repeat};
+use crate::base::http::{Answer, Network, exchange, server_text};
+use crate::base::retry::{Failed, Retry, asked_wait, http_date, repeat};
 
 /// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
 const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The part of a server's error text that is passed on.
-const MAX_DESCRIPTION_CHARS: usize = 300;
+/// The longest answer with status 200 that is looked at as an error; Docusign's are a few hundred bytes long.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// A clock that differs more than this from the server's is mentioned.
 const TOLERATED_SKEW: TimeDelta = TimeDelta::seconds(60);
@@ -312,6 +312,10 @@ impl Client {
         let now = self.clock.now();
         let body = ErrorBody::of(&answer);
         match Outcome::of(answer.status, body.code()) {
+            // An error under the wrong status: read as an answer, it would pass for one that is empty.
+            Outcome::Done if body.is_error() => Err(Failed::ForGood(CallError::Refused(Box::new(
+                Refusal::new(&answer, body, now),
+            )))),
             Outcome::Done => {
                 read(answer.body).map_err(|problem| Failed::for_now(CallError::Malformed(problem)))
             }
@@ -352,22 +356,17 @@ impl Refusal {
     fn new(answer: &Answer, body: ErrorBody, now: DateTime<Utc>) -> Self {
         let header = |name: &str| answer.headers.get(name)?.to_str().ok();
         let skew = header(DATE.as_str())
-            .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
-            .map(|date| date.to_utc() - now)
+            .and_then(http_date)
+            .map(|date| date - now)
             .filter(|skew| skew.abs() > TOLERATED_SKEW);
         Self {
             status: answer.status,
-            trace_token: header("x-docusign-tracetoken").map(shorten),
-            code: body.code().map(shorten),
-            description: body.description().map(shorten),
+            trace_token: header("x-docusign-tracetoken").map(server_text),
+            code: body.code().map(server_text),
+            description: body.description().map(server_text),
             skew,
         }
     }
-}
-
-/// A server's text, cut to a length that fits a line.
-fn shorten(text: &str) -> String {
-    text.chars().take(MAX_DESCRIPTION_CHARS).collect()
 }
 
 /// Docusign's three error shapes in one: `{error, error_description}` of the account server and the Admin API,
@@ -384,10 +383,16 @@ struct ErrorBody {
 
 impl ErrorBody {
     fn of(answer: &Answer) -> Self {
-        if answer.status == 200 {
+        if answer.status == 200 && answer.body.len() > MAX_ERROR_BYTES {
             return Self::default();
         }
         serde_json::from_slice(&answer.body).unwrap_or_default()
+    }
+
+    /// Whether this names an error; a `message` alone may be part of a good answer.
+    fn is_error(&self) -> bool {
+        let named = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        named(&self.error_code) || named(&self.error)
     }
 
     /// Codes are one word; Monitor's `error` is a sentence.

@@ -4,7 +4,7 @@ use anyhow::{Result, bail};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
 use super::settings::START_FROM;
-use crate::docusign::monitor_api::MAX_CURSOR_CHARS;
+use crate::docusign::monitor_api::MAX_CURSOR_BYTES;
 use crate::params::iso;
 
 /// Docusign's own default when no cursor is sent.
@@ -100,7 +100,7 @@ fn date_or_time(text: &str) -> Option<DateTime<Utc>> {
 /// Cursors are opaque, but all that have been seen contain digits and do not start with one
 /// (`aa_637218935854425652_637218935412032088_12`).
 fn looks_like_cursor(text: &str) -> bool {
-    text.len() <= MAX_CURSOR_CHARS
+    text.len() <= MAX_CURSOR_BYTES
         && text.chars().all(|c| c.is_ascii_graphic())
         && text.contains(|c: char| c.is_ascii_digit())
         && !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '@'))

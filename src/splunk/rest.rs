@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::base::durable;
-use crate::base::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback};
+use crate::base::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback, server_text};
 use crate::base::secret::Secret;
 
 /// splunkd is on this machine or next to it.
@@ -28,9 +28,6 @@ const EDIT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Far more than the requested entries have.
 const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
-
-/// The longest message of splunkd's that is passed on.
-const MAX_MESSAGE_CHARS: usize = 300;
 
 /// Characters that a path segment may contain as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
@@ -318,7 +315,7 @@ impl Connection {
             .map_or_else(|| "without a message".to_owned(), |message| message.text);
         Err(RestError::Refused {
             status: answer.status,
-            text: text.chars().take(MAX_MESSAGE_CHARS).collect(),
+            text: server_text(&text),
         })
     }
 }
