@@ -700,10 +700,6 @@ fn what_the_manual_leaves_open_is_not_guessed() {
             "not in the order of time",
         ),
         (
-            "`events` | lookup people guid AS user OUTPUT name AS src",
-            "has a value and people has none",
-        ),
-        (
             "`events` | timechart count",
             "cannot run chart and timechart",
         ),

@@ -289,17 +289,16 @@ impl Runner<'_> {
             } => {
                 let outputs = outputs.as_ref().ok_or("lookup: the tests need OUTPUT")?;
                 for row in &mut rows {
+                    // Without a value to look for, a lookup does nothing.
+                    if inputs.iter().any(|(_, field)| !row.contains_key(field)) {
+                        continue;
+                    }
                     let found = lookup_row(table, self.table(table)?, inputs, row)?.cloned();
                     for (column, field) in outputs {
                         if !overwrites && row.contains_key(field) {
                             continue;
                         }
                         let cell = found.as_ref().and_then(|found| found.get(column));
-                        if cell.is_none() && row.contains_key(field) {
-                            return Err(format!(
-                                "lookup: {field} has a value and {table} has none"
-                            ));
-                        }
                         set(row, field, cell.cloned().unwrap_or_default());
                     }
                 }
