@@ -4,8 +4,8 @@
 //! article on Splunk's Python SDK) and to `curl`, which only fetches them, in turns, and prints the best run of each
 //! side by side: wall time, CPU time, peak memory, events a second. `to HEC` and `to HEC, ack` deliver the same records
 //! to an event collector that does nothing but count them, without and with acknowledgements. Then it shows that memory
-//! does not grow with the number of pages, and that latency is all that is waited for. `PYTHON` names a Python that has
-//! the peer's modules.
+//! does not grow with the number of pages, that latency is all that is waited for, and that acknowledgements which take
+//! their time hold up nothing but the end. `PYTHON` names a Python that has the peer's modules.
 
 #![expect(
     clippy::print_stdout,
@@ -33,6 +33,12 @@ const PAGE: usize = 2_000;
 const ROUNDS: usize = 5;
 const LATENCY: Duration = Duration::from_millis(200);
 
+/// A long way to Docusign and busy indexers: what is delivered, how long they take, and what must come of it.
+const LATE_RECORDS: usize = 100_000;
+const ACKNOWLEDGEMENT: Duration = Duration::from_secs(2);
+const LEAST_RATIO: f64 = 0.6;
+const MOST_MIB: f64 = 48.0;
+
 fn main() {
     let docusign = Docusign::new()
         .records(sample_records(0..RECORDS))
@@ -40,8 +46,10 @@ fn main() {
     println!("{RECORDS} records in pages of {PAGE}, best of {ROUNDS} runs in turns\n");
     let mut contenders = vec![
         Contender::new("ds_monitor", |folder| ds_monitor(&docusign, folder)),
-        Contender::new("to HEC", |folder| to_hec(&docusign, folder, false)),
-        Contender::new("to HEC, ack", |folder| to_hec(&docusign, folder, true)),
+        Contender::new("to HEC", |folder| to_hec(&docusign, folder, Hec::new())),
+        Contender::new("to HEC, ack", |folder| {
+            to_hec(&docusign, folder, Hec::new().acknowledge(true))
+        }),
         Contender::new("curl", |_| curl(&docusign)),
     ];
     match python() {
@@ -85,12 +93,46 @@ fn main() {
         100.0 * (run.wall.as_secs_f64() / waited.as_secs_f64() - 1.0)
     );
 
+    late_acknowledgements();
+
     let mut scheme = Command::new(env!("CARGO_BIN_EXE_ds_monitor"));
     scheme.arg("--scheme");
     let best = (0..20)
         .map(|_| measure(&mut Job::of(&mut scheme, "")).wall)
         .min();
     println!("\n--scheme\n  {:.1} ms", best.unwrap().as_secs_f64() * 1e3);
+}
+
+/// The same records to an event collector that acknowledges nothing, and to one that takes its time to.
+fn late_acknowledgements() {
+    let docusign = Docusign::new()
+        .records(sample_records(0..LATE_RECORDS))
+        .prerender(PAGE);
+    docusign.latency(LATENCY);
+    println!(
+        "\n{LATE_RECORDS} records to an event collector, {} ms of latency a page",
+        LATENCY.as_millis()
+    );
+    let run = |name: &str, hec: Hec| {
+        let folder = TempDir::new().unwrap();
+        let mut job = to_hec(&docusign, folder.path(), hec);
+        let run = measure(&mut job);
+        assert_eq!(job.hec.unwrap().count(), LATE_RECORDS, "{name}");
+        let rate = LATE_RECORDS as f64 / run.wall.as_secs_f64();
+        println!(
+            "  {name:<32}{:>8.2} s{rate:>10.0} events/s{:>8.1} MiB",
+            run.wall.as_secs_f64(),
+            run.peak_mib()
+        );
+        assert!(run.peak_mib() <= MOST_MIB, "{name} takes too much memory");
+        rate
+    };
+    let without = run("without acknowledgements", Hec::new());
+    let late = Hec::new().acknowledge(true).ack_after(ACKNOWLEDGEMENT);
+    let with = run("acknowledgements after 2 s", late);
+    let ratio = with / without;
+    println!("  {:.0} % of the throughput", 100.0 * ratio);
+    assert!(ratio >= LEAST_RATIO, "acknowledgements hold up the rest");
 }
 
 /// A command, what goes to its standard input, and where its events go if that is not the standard output.
@@ -122,8 +164,8 @@ fn ds_monitor(docusign: &Docusign, folder: &Path) -> Job {
     Job::of(&mut Command::new(env!("CARGO_BIN_EXE_ds_monitor")), &stdin)
 }
 
-fn to_hec(docusign: &Docusign, folder: &Path, acknowledges: bool) -> Job {
-    let hec = Hec::new().acknowledge(acknowledges).only_count();
+fn to_hec(docusign: &Docusign, folder: &Path, hec: Hec) -> Job {
+    let hec = hec.only_count();
     let stdin = input(docusign, folder).delivers_to(&hec).input_xml();
     let mut command = Command::new(env!("CARGO_BIN_EXE_ds_monitor"));
     Job {

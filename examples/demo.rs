@@ -27,6 +27,7 @@ use support::docusign::{
 };
 use support::hec::{self, Hec};
 use support::input::{DEADLINE, Event, Input, LogLine, Outcome, Running};
+use support::serve;
 use support::splunkd::{SESSION_KEY, Splunkd};
 
 /// Records a page. Docusign's pages hold up to 2000; small ones show more of what happens.
@@ -49,6 +50,22 @@ const SHOWN_AT_EITHER_END: usize = 4;
 const SECRETS: [&str; 4] = [PRIVATE_KEY, SESSION_KEY, ACCESS_TOKEN_MARK, hec::TOKEN];
 
 fn main() -> ExitCode {
+    match serve::asked_for(std::env::args().skip(1)) {
+        Ok(None) => show(),
+        Ok(Some(port)) => stand_up(port),
+        Err(problem) => stop(&problem),
+    }
+}
+
+/// `--serve [PORT]`: the page Set up, for a browser.
+fn stand_up(port: u16) -> ExitCode {
+    let served = build()
+        .map_err(|error| format!("{error:#}"))
+        .and_then(|programs| serve::serve(&programs, port));
+    served.map_or_else(|problem| stop(&problem), |()| ExitCode::SUCCESS)
+}
+
+fn show() -> ExitCode {
     let mut screen = Screen::new();
     // The stand-ins belong to the tests and fail as tests do, by a panic that has told its reason already.
     let told = catch_unwind(AssertUnwindSafe(|| tell(&mut screen)));
@@ -57,6 +74,10 @@ fn main() -> ExitCode {
         Ok(Err(error)) => format!("{error:#}"),
         Err(_) => "a stand-in or a run failed, as told above".to_owned(),
     };
+    stop(&problem)
+}
+
+fn stop(problem: &str) -> ExitCode {
     let problem = problem.trim_end();
     let _ = writeln!(io::stderr(), "\nThe demo stops here: {problem}.");
     ExitCode::FAILURE

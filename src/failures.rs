@@ -35,7 +35,7 @@ fn network_remedy(kind: ProblemKind) -> &'static str {
         ProblemKind::ProxyCredentials => "Check proxy_user and proxy_password",
         ProblemKind::Tunnel => "Check that the proxy allows connections to it",
         ProblemKind::TooLong => "A proxy or gateway may have answered instead",
-        ProblemKind::Connection => "Check the firewall and proxy_url",
+        ProblemKind::Connection | ProblemKind::NoAnswer => "Check the firewall and proxy_url",
     }
 }
 

@@ -36,12 +36,34 @@ pub fn guid(stanza: &Stanza, argument: &Argument) -> Result<String> {
 /// # Errors
 /// It is no GUID.
 pub fn optional_guid(stanza: &Stanza, argument: &Argument) -> Result<Option<String>> {
-    match stanza.get(argument) {
-        Some(text) if !is_guid(text) => {
-            bail!("the parameter {} must be {GUID_FORM}", argument.name)
-        }
-        text => Ok(text.map(str::to_ascii_lowercase)),
+    let Some(text) = stanza.get(argument) else {
+        return Ok(None);
+    };
+    // Copied from a page, a GUID may bring characters of no width along.
+    let guid: String = text.chars().filter(|c| !is_invisible(*c)).collect();
+    if !is_guid(&guid) {
+        bail!("the parameter {} must be {GUID_FORM}", argument.name);
     }
+    Ok(Some(guid.to_ascii_lowercase()))
+}
+
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{AD}' | '\u{200B}'..='\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}')
+}
+
+/// The address of a Docusign server whose paths are all known, or `default` where the parameter is absent.
+///
+/// # Errors
+/// It is not an address that may be called, or has a path.
+pub fn docusign_server(stanza: &Stanza, argument: &Argument, default: &str) -> Result<BaseUrl> {
+    let server = docusign_url(stanza, argument, default)?;
+    if server.has_path() {
+        bail!(
+            "the parameter {} must be an address without a path, for example {default}",
+            argument.name
+        );
+    }
+    Ok(server)
 }
 
 /// A base address of Docusign's, or `default` where the parameter is absent.

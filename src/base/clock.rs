@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-/// What the time is, and how to let it pass. Tests bring a clock of their own, so that no test waits.
+/// Tells the time and lets it pass. Tests bring their own clock, so that no test waits.
 pub trait Clock: Send + Sync {
     /// The wall clock, for what is compared with other machines' clocks.
     fn now(&self) -> DateTime<Utc>;
@@ -50,7 +50,8 @@ impl Default for SystemClock {
 )]
 impl Clock for SystemClock {
     fn now(&self) -> DateTime<Utc> {
-        Utc::now()
+        // Utc::now() panics where the clock is set before 1970.
+        std::time::SystemTime::now().into()
     }
 
     fn elapsed(&self) -> Duration {

@@ -12,7 +12,7 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, Result, anyhow, bail};
 
-/// How long a pipe in the place of a file may stay silent.
+/// How long a pipe that is named instead of a file may stay silent.
 const PIPE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// How often a file is opened again because somebody removed it in between.

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::io::Read;
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
@@ -14,11 +15,15 @@ use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
 use reqwest::header::{HeaderMap, HeaderValue};
 use reqwest::{Certificate, NoProxy, Proxy, Url};
 
+use crate::base::clock::{Clock, SystemClock};
 use crate::base::retry::Patience;
-use crate::base::secret::Secret;
+use crate::base::secret::{Secret, redact};
 
 /// The answer of a proxy, not of the server.
 const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
+
+/// The longest time for the body of one answer: 4 MB of a page at 14 kB per second.
+const LONGEST_ANSWER: Duration = Duration::from_secs(300);
 
 /// Most memory reserved for an answer only because the server announces one that long.
 const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
@@ -26,17 +31,31 @@ const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
 /// The part of an answer's length that is reserved in addition, for a next one that is a little longer.
 const HEADROOM: usize = 16;
 
+/// The part of a server's text that is passed on, in characters: what fits a line that a person reads.
+pub(crate) const MAX_SERVER_TEXT_CHARS: usize = 300;
+
+/// A text from a server as a part of our own sentence: cut to [`MAX_SERVER_TEXT_CHARS`], without the secrets that the
+/// server may have been sent, on one line, and with `:` for `=`, so that it cannot pass for a field of the log.
+#[must_use]
+pub(crate) fn server_text(text: &str) -> String {
+    let cut: String = text.chars().take(MAX_SERVER_TEXT_CHARS).collect();
+    let one_line = |c: char| match c {
+        '=' => ':',
+        c if c.is_control() => ' ',
+        c => c,
+    };
+    redact(&cut).chars().map(one_line).collect()
+}
+
 /// The way to a server.
 #[derive(Clone, Debug)]
 pub struct Network {
     /// The caller's name and version, as servers log it.
     pub user_agent: &'static str,
-    /// The proxy for every call; without one, the environment's `HTTPS_PROXY` and `NO_PROXY` apply.
+    /// The proxy for every call; the environment's is the caller's to find.
     pub proxy: Option<ProxySettings>,
     /// Certificates that are trusted in addition to the system's.
     pub ca_certificates: Vec<Certificate>,
-    /// Whether the proxy of the environment applies where none is given.
-    pub environment_proxy: bool,
     /// Whether hosts in the environment's `NO_PROXY` are called directly although a proxy is given.
     pub no_proxy: bool,
     /// Whether any connection is encrypted: otherwise the system's trust roots need not be read.
@@ -101,7 +120,7 @@ impl Network {
                 through = through.custom_http_auth(header);
             }
             builder = builder.proxy(through);
-        } else if !self.environment_proxy {
+        } else {
             builder = builder.no_proxy();
         }
         builder = if self.tls {
@@ -156,7 +175,7 @@ pub struct NetworkProblem {
     pub text: String,
 }
 
-/// The kinds of network problems that have remedies of their own.
+/// The kinds of network problems, by their remedies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProblemKind {
     /// The name has no address.
@@ -171,8 +190,10 @@ pub enum ProblemKind {
     Tunnel,
     /// The answer is too long.
     TooLong,
-    /// There is no connection, or it broke off or fell silent.
+    /// There is no connection.
     Connection,
+    /// There was a connection, but it broke off or fell silent before a whole answer.
+    NoAnswer,
 }
 
 impl ProblemKind {
@@ -187,7 +208,7 @@ impl ProblemKind {
 }
 
 impl NetworkProblem {
-    /// Puts an error of the HTTP library into words. Only its texts tell its parts apart.
+    /// Puts an error of the HTTP library into words. Its parts differ in their texts only.
     fn of(error: &reqwest::Error) -> Self {
         let cause = innermost(error);
         let (kind, text) = if error.is_dns() {
@@ -198,7 +219,7 @@ impl NetworkProblem {
         } else if error.is_timeout() && error.is_connect() {
             (ProblemKind::Connection, "no connection in time".to_owned())
         } else if error.is_timeout() {
-            (ProblemKind::Connection, "no answer in time".to_owned())
+            (ProblemKind::NoAnswer, "no answer in time".to_owned())
         } else if cause.contains("certificate") {
             let text = format!("the TLS certificate is not trusted ({cause})");
             (ProblemKind::Certificate, text)
@@ -217,7 +238,7 @@ impl NetworkProblem {
         } else if error.is_connect() {
             (ProblemKind::Connection, format!("no connection ({cause})"))
         } else {
-            (ProblemKind::Connection, format!("no answer ({cause})"))
+            (ProblemKind::NoAnswer, format!("no answer ({cause})"))
         };
         Self { kind, text }
     }
@@ -242,13 +263,17 @@ fn read_body(response: Response, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8
         body = Vec::new();
         body.reserve_exact(hint + hint / HEADROOM);
     }
-    response
-        .take(limit + 1)
-        .read_to_end(&mut body)
-        .map_err(|error| NetworkProblem {
-            kind: ProblemKind::Connection,
-            text: format!("the answer broke off ({})", innermost(&error)),
-        })?;
+    let clock = SystemClock::new();
+    Unhurried {
+        answer: response.take(limit + 1),
+        clock: &clock,
+        until: clock.elapsed() + LONGEST_ANSWER,
+    }
+    .read_to_end(&mut body)
+    .map_err(|error| NetworkProblem {
+        kind: ProblemKind::NoAnswer,
+        text: format!("the answer broke off ({})", innermost(&error)),
+    })?;
     if body.len() as u64 > limit {
         return Err(NetworkProblem {
             kind: ProblemKind::TooLong,
@@ -256,6 +281,24 @@ fn read_body(response: Response, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8
         });
     }
     Ok(body)
+}
+
+/// An answer that may take its time, but not for ever: a byte now and then is progress to the client's own limit.
+struct Unhurried<'a, R> {
+    answer: R,
+    clock: &'a dyn Clock,
+    /// On [`Clock::elapsed`]'s scale.
+    until: Duration,
+}
+
+impl<R: Read> Read for Unhurried<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.clock.elapsed() >= self.until {
+            let text = format!("it took longer than {} seconds", LONGEST_ANSWER.as_secs());
+            return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
+        }
+        self.answer.read(buffer)
+    }
 }
 
 /// The last cause of an error: the outer ones repeat the address.
@@ -295,7 +338,7 @@ pub enum UrlProblem {
     Form,
     /// It contains a user name or a password.
     Credentials,
-    /// It goes on after the path, with `?` or `#`.
+    /// It has a part after the path, with `?` or `#`.
     Query,
     /// It begins with http://, but leads to another machine.
     PlainHttp,
@@ -339,7 +382,71 @@ pub fn base_url(text: &str, plain: PlainHttp) -> Result<Url, UrlProblem> {
 
 #[cfg(test)]
 mod tests {
-    use super::{PlainHttp, UrlProblem, base_url};
+    use std::io::Read;
+    use std::time::Duration;
+
+    use super::{
+        LONGEST_ANSWER, MAX_SERVER_TEXT_CHARS, PlainHttp, Unhurried, UrlProblem, base_url,
+        server_text,
+    };
+    use crate::base::clock::Clock;
+    use crate::base::secret::Secret;
+
+    /// One byte per second kept a run busy for as long as the server liked.
+    #[test]
+    fn an_answer_that_trickles_has_a_limit() {
+        struct Ticking(std::sync::Mutex<Duration>);
+
+        impl Clock for Ticking {
+            fn now(&self) -> chrono::DateTime<chrono::Utc> {
+                chrono::DateTime::UNIX_EPOCH
+            }
+
+            fn elapsed(&self) -> Duration {
+                let mut elapsed = self.0.lock().unwrap();
+                *elapsed += Duration::from_secs(1);
+                *elapsed
+            }
+
+            fn sleep(&self, _: Duration) {}
+        }
+
+        let clock = Ticking(std::sync::Mutex::default());
+        let trickle = vec![b'x'; 1000];
+        let mut body = [0; 1];
+        let mut answer = Unhurried {
+            answer: trickle.as_slice(),
+            clock: &clock,
+            until: LONGEST_ANSWER,
+        };
+        let mut received = 0;
+        let error = loop {
+            match answer.read(&mut body) {
+                Ok(n) => received += n,
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(received as u64, LONGEST_ANSWER.as_secs() - 1);
+        assert!(error.to_string().contains("300 seconds"), "{error}");
+    }
+
+    #[test]
+    fn a_servers_text_is_one_line_of_bounded_length_that_forges_no_field_and_holds_no_secret() {
+        assert_eq!(
+            server_text("busy\r\n2026 INFO n_events=7"),
+            "busy  2026 INFO n_events:7"
+        );
+        let longest = "ä".repeat(MAX_SERVER_TEXT_CHARS);
+        assert_eq!(server_text(&longest), longest);
+        assert_eq!(server_text(&format!("{longest}b")), longest);
+        let token = Secret::new("kQ81-zaYw0pL3vX9s==".to_owned());
+        let text = format!("the token {} is bad", token.expose());
+        assert!(!server_text(&text).contains("kQ81"));
+        // Cut in the middle of the token, the rest of it is still one.
+        let start = "x".repeat(MAX_SERVER_TEXT_CHARS - 15);
+        let text = format!("{start} {}", token.expose());
+        assert!(!server_text(&text).contains("kQ81"));
+    }
 
     #[test]
     fn a_base_address_has_a_scheme_a_host_and_nothing_after_the_path() {

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use backoff::ExponentialBackoff;
 use backoff::backoff::Backoff;
-use chrono::{DateTime, Utc};
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use chrono::{DateTime, NaiveDateTime, Utc};
+use reqwest::header::{DATE, HeaderMap, RETRY_AFTER};
 
 use crate::base::clock::Clock;
 
@@ -55,12 +55,12 @@ impl Patience {
 pub(crate) enum Failed<E> {
     /// Another attempt would fail the same way.
     ForGood(E),
-    /// Another attempt may succeed. `asked` is the wait that the server asks for.
+    /// Another attempt may succeed. `asked` is the wait that the server requests.
     ForNow { error: E, asked: Option<Duration> },
 }
 
 impl<E> Failed<E> {
-    /// An attempt after which the server asks for no wait.
+    /// An attempt after which the server requests no wait.
     pub(crate) fn for_now(error: E) -> Self {
         Self::ForNow { error, asked: None }
     }
@@ -106,10 +106,10 @@ pub(crate) fn repeat<T, E>(
     }
 }
 
-/// First wait between two attempts, unless the server asks for another.
+/// First wait between two attempts, unless the server requests another.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// Longest single wait, even when the server asks for a longer one.
+/// Longest single wait, even if the server requests a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 /// The waits between the attempts of one call.
@@ -140,27 +140,56 @@ impl Schedule {
     fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
         self.attempts_left = self.attempts_left.checked_sub(1)?;
         let own = self.backoff.next_backoff()?;
-        let wait = asked.unwrap_or(own).min(LONGEST_WAIT);
+        // A wish for less would turn an overload into a hammering.
+        let wait = asked.unwrap_or_default().max(own).min(LONGEST_WAIT);
         self.waiting_left = self.waiting_left.checked_sub(wait)?;
         Some(wait)
     }
 }
 
-/// The wait that the server asks for: `Retry-After` (seconds or an HTTP date), or else `X-RateLimit-Reset` (Unix
-/// seconds).
+/// The wait that the server requests, at most [`LONGEST_WAIT`]: `Retry-After` (seconds or an HTTP date), or else
+/// `X-RateLimit-Reset` (Unix seconds). Moments are compared with the answer's own `Date`: this machine's clock may be
+/// wrong, and `now` counts only for an answer without one.
 pub(crate) fn asked_wait(headers: &HeaderMap, now: DateTime<Utc>) -> Option<Duration> {
     let text = |name: &str| headers.get(name)?.to_str().ok().map(str::trim);
+    let now = text(DATE.as_str()).and_then(http_date).unwrap_or(now);
     let until = |moment: DateTime<Utc>| (moment - now).to_std().unwrap_or_default();
-    if let Some(after) = text(RETRY_AFTER.as_str()) {
-        if let Ok(seconds) = after.parse() {
-            return Some(Duration::from_secs(seconds));
-        }
-        if let Ok(moment) = DateTime::parse_from_rfc2822(after) {
-            return Some(until(moment.to_utc()));
-        }
+    let after = text(RETRY_AFTER.as_str()).and_then(|after| match http_date(after) {
+        Some(moment) => Some(until(moment)),
+        // Two servers on the way may each have added a wish of their own.
+        None => after
+            .split(',')
+            .filter_map(seconds)
+            .max()
+            .map(Duration::from_secs),
+    });
+    let wait = after.or_else(|| {
+        let reset = i64::try_from(seconds(text("x-ratelimit-reset")?)?).unwrap_or(i64::MAX);
+        let moment = DateTime::from_timestamp(reset, 0);
+        Some(until(moment.unwrap_or(DateTime::<Utc>::MAX_UTC)))
+    });
+    wait.map(|wait| wait.min(LONGEST_WAIT))
+}
+
+/// Seconds as a server writes them, rounded up; more than fit are as many as fit.
+fn seconds(text: &str) -> Option<u64> {
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) {
+        return None;
     }
-    let reset = text("x-ratelimit-reset")?.parse().ok()?;
-    DateTime::from_timestamp(reset, 0).map(until)
+    let begun = u64::from(fraction.bytes().any(|digit| digit != b'0'));
+    Some(whole.parse().unwrap_or(u64::MAX).saturating_add(begun))
+}
+
+/// A date in one of the three spellings of RFC 9110, section 5.6.7.
+pub(crate) fn http_date(text: &str) -> Option<DateTime<Utc>> {
+    let old = |format| NaiveDateTime::parse_from_str(text, format).ok();
+    DateTime::parse_from_rfc2822(text)
+        .ok()
+        .map(|date| date.to_utc())
+        .or_else(|| old("%A, %d-%b-%y %H:%M:%S GMT").map(|date| date.and_utc()))
+        .or_else(|| old("%a %b %e %H:%M:%S %Y").map(|date| date.and_utc()))
 }
 
 #[cfg(test)]
@@ -172,7 +201,7 @@ mod tests {
 
     use std::cell::{Cell, RefCell};
 
-    use super::{Failed, LONGEST_WAIT, Patience, Retry, Schedule, asked_wait, repeat};
+    use super::{FIRST_WAIT, Failed, LONGEST_WAIT, Patience, Retry, Schedule, asked_wait, repeat};
     use crate::base::clock::Clock;
 
     fn asked(name: &'static str, value: &'static str) -> Option<u64> {
@@ -200,6 +229,55 @@ mod tests {
         assert_eq!(asked("x-ratelimit-reset", "1600000003"), Some(3));
         assert_eq!(asked("x-ratelimit-reset", "1500000000"), Some(0));
         assert_eq!(asked("date", "7"), None);
+    }
+
+    #[test]
+    fn every_spelling_of_a_wait_is_understood_and_capped() {
+        for (value, expected) in [
+            ("0", 0),
+            ("3.5", 4),
+            ("3.0", 3),
+            ("0,12", 12),
+            ("7, 3", 7),
+            ("60", 60),
+            ("61", 60),
+            ("99999999999999999999999", 60),
+            ("Sunday, 13-Sep-20 12:26:49 GMT", 9),
+            ("Sun Sep 13 12:26:49 2020", 9),
+            ("Fri, 13 Sep 2999 12:26:49 GMT", 60),
+        ] {
+            assert_eq!(asked("retry-after", value), Some(expected), "{value}");
+        }
+        for value in ["", "-1", "1e3", "3.x", "0x7"] {
+            assert_eq!(asked("retry-after", value), None, "{value}");
+        }
+        let far = "99999999999999999999999";
+        assert_eq!(asked("x-ratelimit-reset", far), Some(60));
+    }
+
+    /// With this machine's clock ahead, every moment that the server names would be over already.
+    #[test]
+    fn moments_are_measured_by_the_servers_own_clock() {
+        let ahead = DateTime::from_timestamp(1_600_009_999, 0).unwrap();
+        for (name, value) in [
+            ("retry-after", "Sun, 13 Sep 2020 12:26:49 GMT"),
+            ("x-ratelimit-reset", "1600000009"),
+        ] {
+            let mut headers = HeaderMap::new();
+            let date = HeaderValue::from_static("Sun, 13 Sep 2020 12:26:40 GMT");
+            headers.insert("date", date);
+            headers.insert(name, HeaderValue::from_static(value));
+            let wait = asked_wait(&headers, ahead);
+            assert_eq!(wait, Some(Duration::from_secs(9)), "{name}");
+        }
+    }
+
+    /// Six requests within 10 ms, if the wish alone counted.
+    #[test]
+    fn a_server_cannot_ask_for_less_than_the_own_wait() {
+        let mut schedule = Schedule::new(Patience::RUN);
+        let wait = schedule.next(Some(Duration::ZERO)).unwrap();
+        assert!(wait >= FIRST_WAIT / 2, "{wait:?}");
     }
 
     #[test]
@@ -243,7 +321,8 @@ mod tests {
 
     #[test]
     fn attempts_go_on_until_one_succeeds_or_fails_for_good() {
-        let second = Duration::from_secs(1);
+        // Longer than the own first two waits, jitter included.
+        let wish = Duration::from_secs(2);
         for (last, expected) in [
             (Ok("done"), Ok("done")),
             (Err(Failed::ForGood("no")), Err("no")),
@@ -260,15 +339,15 @@ mod tests {
                     }
                     Err(Failed::ForNow {
                         error: "busy",
-                        asked: Some(second),
+                        asked: Some(wish),
                     })
                 },
                 |error, retry| announced.borrow_mut().push((*error, retry)),
             );
             assert_eq!(outcome, expected);
-            assert_eq!(clock.elapsed(), 2 * second);
+            assert_eq!(clock.elapsed(), 2 * wish);
             let retry = |attempt| {
-                let wait = second;
+                let wait = wish;
                 ("busy", Retry { attempt, wait })
             };
             assert_eq!(announced.into_inner(), [retry(1), retry(2)]);

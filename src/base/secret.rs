@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
-/// What is shown in the place of a secret.
+/// What is shown instead of a secret.
 const REDACTED: &str = "******";
 
 /// So many characters of a secret in a row are taken for a part of it: a text may have been cut anywhere.
@@ -57,7 +57,7 @@ impl fmt::Debug for Secret {
     }
 }
 
-/// The text with `******` in the place of every secret that exists, whole, cut, or escaped as addresses, forms, JSON
+/// The text with `******` instead of every secret that exists, whole, cut, or escaped as addresses, forms, JSON
 /// and XML do.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
@@ -164,7 +164,7 @@ fn parts<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<usize
     })
 }
 
-/// Whether a part of a secret can be told from a part of any other text.
+/// Whether a part of a secret is unlike any part of another text.
 fn is_telling(part: &[u8]) -> bool {
     let different: std::collections::BTreeSet<_> = part.iter().collect();
     different.len() >= MIN_DIFFERENT_CHARS

@@ -15,14 +15,14 @@ use reqwest::{Method, Url};
 use serde::Deserialize;
 
 use crate::base::clock::Clock;
-use crate::base::http::{Answer, Network, exchange};
-use crate::base::retry::{Failed, Retry, asked_wait, repeat};
+use crate::base::http::{Answer, Network, exchange, server_text};
+use crate::base::retry::{Failed, Retry, asked_wait, http_date, repeat};
 
 /// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
 const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
 
-/// The part of a server's error text that is passed on.
-const MAX_DESCRIPTION_CHARS: usize = 300;
+/// The longest answer with status 200 that is looked at as an error; Docusign's are a few hundred bytes long.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// A clock that differs more than this from the server's is mentioned.
 const TOLERATED_SKEW: TimeDelta = TimeDelta::seconds(60);
@@ -79,7 +79,7 @@ pub struct Client {
 
 /// What to do about an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+enum Outcome {
     /// The body answers the call.
     Done,
     /// The same call may succeed later.
@@ -90,7 +90,7 @@ enum Verdict {
     Permanent,
 }
 
-impl Verdict {
+impl Outcome {
     /// The one table. `code` is the `errorCode` or `error` of the body: Docusign's rate limits were answered with
     /// 400 before they became 429, and the old answer is still met.
     fn of(status: u16, code: Option<&str>) -> Self {
@@ -116,7 +116,7 @@ pub(super) enum CallError {
     NotServed(Box<Refusal>),
     /// There was no answer; the text is the predicate of a sentence about the host.
     Unreachable(String),
-    /// The answer was not what the call asks for.
+    /// The answer was not the expected one.
     Malformed(String),
 }
 
@@ -128,7 +128,7 @@ pub(super) struct Refusal {
     pub(super) code: Option<String>,
     /// `error_description` or `message` of the body.
     pub(super) description: Option<String>,
-    /// Docusign's support asks for it.
+    /// Docusign's support needs it.
     pub(super) trace_token: Option<String>,
     /// How far the server's clock is ahead of ours, if that is too far.
     pub(super) skew: Option<TimeDelta>,
@@ -270,7 +270,7 @@ impl Client {
         self.call_into(Vec::new(), action, request, read)
     }
 
-    /// [`Client::call`], whose answer is read into the memory of `buffer`.
+    /// [`Client::call`], reading the answer into the memory of `buffer`.
     pub(super) fn call_into<T>(
         &self,
         mut buffer: Vec<u8>,
@@ -311,15 +311,19 @@ impl Client {
     ) -> Result<T, Failed<CallError>> {
         let now = self.clock.now();
         let body = ErrorBody::of(&answer);
-        match Verdict::of(answer.status, body.code()) {
-            Verdict::Done => {
+        match Outcome::of(answer.status, body.code()) {
+            // An error under the wrong status: read as an answer, it would pass for one that is empty.
+            Outcome::Done if body.is_error() => Err(Failed::ForGood(CallError::Refused(Box::new(
+                Refusal::new(&answer, body, now),
+            )))),
+            Outcome::Done => {
                 read(answer.body).map_err(|problem| Failed::for_now(CallError::Malformed(problem)))
             }
-            Verdict::Retry => Err(Failed::ForNow {
+            Outcome::Retry => Err(Failed::ForNow {
                 error: CallError::NotServed(Box::new(Refusal::new(&answer, body, now))),
                 asked: asked_wait(&answer.headers, now),
             }),
-            Verdict::NewToken | Verdict::Permanent => Err(Failed::ForGood(CallError::Refused(
+            Outcome::NewToken | Outcome::Permanent => Err(Failed::ForGood(CallError::Refused(
                 Box::new(Refusal::new(&answer, body, now)),
             ))),
         }
@@ -352,22 +356,17 @@ impl Refusal {
     fn new(answer: &Answer, body: ErrorBody, now: DateTime<Utc>) -> Self {
         let header = |name: &str| answer.headers.get(name)?.to_str().ok();
         let skew = header(DATE.as_str())
-            .and_then(|date| DateTime::parse_from_rfc2822(date).ok())
-            .map(|date| date.to_utc() - now)
+            .and_then(http_date)
+            .map(|date| date - now)
             .filter(|skew| skew.abs() > TOLERATED_SKEW);
         Self {
             status: answer.status,
-            trace_token: header("x-docusign-tracetoken").map(shorten),
-            code: body.code().map(shorten),
-            description: body.description().map(shorten),
+            trace_token: header("x-docusign-tracetoken").map(server_text),
+            code: body.code().map(server_text),
+            description: body.description().map(server_text),
             skew,
         }
     }
-}
-
-/// A server's text, cut to a length that fits a line.
-fn shorten(text: &str) -> String {
-    text.chars().take(MAX_DESCRIPTION_CHARS).collect()
 }
 
 /// Docusign's three error shapes in one: `{error, error_description}` of the account server and the Admin API,
@@ -384,10 +383,16 @@ struct ErrorBody {
 
 impl ErrorBody {
     fn of(answer: &Answer) -> Self {
-        if answer.status == 200 {
+        if answer.status == 200 && answer.body.len() > MAX_ERROR_BYTES {
             return Self::default();
         }
         serde_json::from_slice(&answer.body).unwrap_or_default()
+    }
+
+    /// Whether this names an error; a `message` alone may be part of a good answer.
+    fn is_error(&self) -> bool {
+        let named = |text: &Option<String>| text.as_ref().is_some_and(|text| !text.is_empty());
+        named(&self.error_code) || named(&self.error)
     }
 
     /// Codes are one word; Monitor's `error` is a sentence.
@@ -407,33 +412,33 @@ impl ErrorBody {
 
 #[cfg(test)]
 mod tests {
-    use super::Verdict;
+    use super::Outcome;
 
     #[test]
     fn the_status_decides_and_for_400_the_code() {
         let limit = Some("HOURLY_APIINVOCATION_LIMIT_EXCEEDED");
         let burst = Some("BURST_APIINVOCATION_LIMIT_EXCEEDED");
         for (status, code, expected) in [
-            (200, None, Verdict::Done),
-            (204, None, Verdict::Permanent),
-            (301, None, Verdict::Permanent),
-            (400, None, Verdict::Permanent),
-            (400, Some("consent_required"), Verdict::Permanent),
-            (400, limit, Verdict::Retry),
-            (400, burst, Verdict::Retry),
-            (401, None, Verdict::NewToken),
-            (403, None, Verdict::Permanent),
-            (403, limit, Verdict::Permanent),
-            (404, None, Verdict::Permanent),
-            (408, None, Verdict::Retry),
-            (429, None, Verdict::Retry),
-            (429, limit, Verdict::Retry),
-            (444, None, Verdict::Retry),
-            (500, None, Verdict::Retry),
-            (503, None, Verdict::Retry),
-            (599, None, Verdict::Retry),
+            (200, None, Outcome::Done),
+            (204, None, Outcome::Permanent),
+            (301, None, Outcome::Permanent),
+            (400, None, Outcome::Permanent),
+            (400, Some("consent_required"), Outcome::Permanent),
+            (400, limit, Outcome::Retry),
+            (400, burst, Outcome::Retry),
+            (401, None, Outcome::NewToken),
+            (403, None, Outcome::Permanent),
+            (403, limit, Outcome::Permanent),
+            (404, None, Outcome::Permanent),
+            (408, None, Outcome::Retry),
+            (429, None, Outcome::Retry),
+            (429, limit, Outcome::Retry),
+            (444, None, Outcome::Retry),
+            (500, None, Outcome::Retry),
+            (503, None, Outcome::Retry),
+            (599, None, Outcome::Retry),
         ] {
-            assert_eq!(Verdict::of(status, code), expected, "{status} {code:?}");
+            assert_eq!(Outcome::of(status, code), expected, "{status} {code:?}");
         }
     }
 }

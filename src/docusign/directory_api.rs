@@ -5,16 +5,18 @@
 //! with the account server.
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Url};
-use serde::de::DeserializeOwned;
+use serde::de::{DeserializeOwned, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::Value;
+use serde_json::value::RawValue;
 
 use super::BaseUrl;
 use super::client::{ApiError, Client, Refusal, Suspect};
-use super::jwt_grant::{CONSENT_REQUIRED, Identity, JwtGrant};
+use super::jwt_grant::{Applicant, CONSENT_REQUIRED, JwtGrant};
 use super::rsa_key::PrivateKey;
 
 /// Rows per page of eSignature's Users:list; Docusign's maximum.
@@ -23,10 +25,16 @@ pub const USERS_PER_PAGE: usize = 100;
 /// Rows per page of the Admin API's users; Docusign's maximum.
 const ADMIN_USERS_PER_PAGE: usize = 250;
 
+/// Most rows of one answer: far more than the pages that are asked for have, and than an organization has accounts.
+const MAX_ROWS: usize = 10_000;
+
+/// Longest text of a row, in bytes; longer ones are cut. Docusign's own limits are some hundred characters.
+const MAX_CELL_BYTES: usize = 4096;
+
 /// The statuses of eSignature's users that are listed; closed ones too, because old records name them.
 const ALL_STATUSES: &str = "ActivationRequired,ActivationSent,Active,Closed,Disabled";
 
-/// The parts of the directory, each with a scope of its own.
+/// The parts of the directory, each with its own scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
     /// The accounts in which the service user is a member.
@@ -49,7 +57,8 @@ impl Part {
     ];
 
     /// The scopes that Docusign requires for it.
-    fn scope(self) -> &'static str {
+    #[must_use]
+    pub fn scope(self) -> &'static str {
         match self {
             Self::Accounts => "impersonation",
             Self::Users => "impersonation signature",
@@ -74,7 +83,7 @@ impl Part {
 #[derive(Debug, Deserialize)]
 pub struct UserInfo {
     /// The accounts.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "list")]
     pub accounts: Vec<MemberAccount>,
 }
 
@@ -187,8 +196,10 @@ pub struct User {
 pub struct UserPage {
     /// The rows.
     pub users: Vec<User>,
-    /// Where the next page begins, if there is one.
+    /// Where the next page begins, if there may be one.
     pub next: Option<usize>,
+    /// How many users there are altogether, if the answer says so.
+    pub total: Option<usize>,
 }
 
 #[derive(Deserialize)]
@@ -220,27 +231,88 @@ struct Organizations {
     organizations: Vec<Organization>,
 }
 
-/// Reads any value as text: strings stay, numbers and booleans are printed, null is empty.
+/// Reads any value as text of at most [`MAX_CELL_BYTES`]: strings stay, numbers and booleans are printed, null is
+/// empty. Half a surrogate pair, which is no character, becomes U+FFFD: it must not cost the rest of the directory.
 fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
-    Ok(match Value::deserialize(deserializer)? {
-        Value::String(text) => text,
-        Value::Null => String::new(),
-        other => other.to_string(),
-    })
+    let value = Box::<RawValue>::deserialize(deserializer)?;
+    let value = value.get();
+    let mut text = match value {
+        "null" => String::new(),
+        quoted if quoted.starts_with('"') => lossy_string(quoted),
+        other => other.to_owned(),
+    };
+    text.truncate(text.floor_char_boundary(MAX_CELL_BYTES));
+    Ok(text)
 }
 
-/// A list, for which null means empty.
+fn lossy_string(quoted: &str) -> String {
+    struct Bytes;
+
+    impl Visitor<'_> for Bytes {
+        type Value = Vec<u8>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a string")
+        }
+
+        fn visit_bytes<E: serde::de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+            Ok(bytes.to_vec())
+        }
+    }
+
+    // As bytes, half a surrogate pair passes: in three bytes, of which no character consists.
+    let bytes = serde_json::Deserializer::from_str(quoted).deserialize_bytes(Bytes);
+    let mut bytes = bytes.unwrap_or_default();
+    let mut rest = bytes.as_mut_slice();
+    while let [first, following @ ..] = rest {
+        if let (0xED, [second @ 0xA0..=0xFF, third, ..]) = (*first, &mut *following) {
+            [*first, *second, *third] = [0xEF, 0xBF, 0xBD];
+        }
+        rest = following;
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A list of at most [`MAX_ROWS`], for which null means empty. The rows are read one by one, so that no more memory
+/// is used for a longer one.
 fn list<'de, D: Deserializer<'de>, T: Deserialize<'de>>(
     deserializer: D,
 ) -> Result<Vec<T>, D::Error> {
-    Option::deserialize(deserializer).map(Option::unwrap_or_default)
+    struct List<T>(PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for List<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("a list or null")
+        }
+
+        fn visit_unit<E>(self) -> Result<Vec<T>, E> {
+            Ok(Vec::new())
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Vec<T>, A::Error> {
+            let mut rows = Vec::new();
+            while let Some(row) = list.next_element()? {
+                if rows.len() == MAX_ROWS {
+                    return Err(serde::de::Error::custom(format_args!(
+                        "more than {MAX_ROWS} rows"
+                    )));
+                }
+                rows.push(row);
+            }
+            Ok(rows)
+        }
+    }
+
+    deserializer.deserialize_any(List(PhantomData))
 }
 
 /// The directory, with one token for all its parts where the user has consented to all of them.
 pub struct DirectoryApi {
     client: Client,
     admin_url: BaseUrl,
-    identity: Identity,
+    identity: Applicant,
     key: PrivateKey,
     /// For all parts together, until Docusign says that a consent is missing.
     together: Option<JwtGrant>,
@@ -253,7 +325,7 @@ impl DirectoryApi {
     #[must_use]
     pub fn new(
         client: Client,
-        identity: &Identity,
+        identity: &Applicant,
         key: PrivateKey,
         admin_url: BaseUrl,
         parts: &[Part],
@@ -277,6 +349,12 @@ impl DirectoryApi {
             admin_url,
             key,
         }
+    }
+
+    /// Whether the account server is on this machine, as in a trial.
+    #[must_use]
+    pub fn is_on_loopback(&self) -> bool {
+        self.identity.auth_url.is_loopback()
     }
 
     /// The accounts of the service user.
@@ -423,20 +501,21 @@ impl UserPage {
     /// Paging goes by what has been received, never by addresses that an answer names.
     fn new(users: Vec<User>, start: usize, total: &str, page_size: usize) -> Self {
         let end = start + users.len();
-        let more = match total.parse::<usize>() {
-            Ok(total) => end < total,
-            Err(_) => users.len() >= page_size,
-        };
+        let total = total.parse::<usize>().ok();
+        // Only a page that is not full and ends at the total is the last one without a doubt. Any other total may be
+        // wrong, and users would be missing without a word.
+        let is_last = users.is_empty() || (users.len() < page_size && total == Some(end));
         Self {
-            next: (more && !users.is_empty()).then_some(end),
+            next: (!is_last).then_some(end),
             users,
+            total,
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Organizations, User, UserInfo, UserPage};
+    use super::{AdminUsers, MAX_CELL_BYTES, MAX_ROWS, Organizations, User, UserInfo, UserPage};
 
     #[test]
     fn users_of_both_apis_are_read_into_the_same_fields() {
@@ -488,6 +567,39 @@ mod tests {
         assert_eq!(page(50, 0, "234"), Some(50));
         assert_eq!(page(0, 100, "234"), None);
         assert_eq!(page(100, 0, ""), Some(100));
-        assert_eq!(page(99, 0, ""), None);
+        // Totals that are too small, none, or the page's own would end the list early.
+        for total in ["", "0", "7", "100", "x", "-1"] {
+            assert_eq!(page(100, 0, total), Some(100), "{total}");
+        }
+        assert_eq!(page(99, 0, ""), Some(99));
+        assert_eq!(page(50, 50, "50"), Some(100));
+    }
+
+    /// One such name ended every refresh of all lookups.
+    #[test]
+    fn half_a_surrogate_pair_costs_one_character_of_one_cell() {
+        let json = r#"{"userId":"u1","userName":"a\ud800b\udc00","email":"\ud83d\ude00ä\u00ed"}"#;
+        let user: User = serde_json::from_str(json).unwrap();
+        assert_eq!(user.user_name, "a\u{fffd}b\u{fffd}");
+        assert_eq!(user.email, "\u{1f600}äí");
+    }
+
+    #[test]
+    fn rows_and_cells_are_bounded() {
+        let users = |n: usize| {
+            let json = format!(r#"{{"users":[{}]}}"#, vec!["{}"; n].join(","));
+            serde_json::from_str::<AdminUsers>(&json).map(|page| page.users.len())
+        };
+        assert_eq!(users(MAX_ROWS).unwrap(), MAX_ROWS);
+        assert!(users(MAX_ROWS + 1).is_err());
+        let name = format!("{}ä", "x".repeat(MAX_CELL_BYTES - 1));
+        let user: User = serde_json::from_str(&format!(r#"{{"email":"{name}"}}"#)).unwrap();
+        assert_eq!(user.email, name[..MAX_CELL_BYTES - 1]);
+    }
+
+    #[test]
+    fn null_is_an_empty_list() {
+        let userinfo: UserInfo = serde_json::from_str(r#"{"accounts":null}"#).unwrap();
+        assert!(userinfo.accounts.is_empty());
     }
 }

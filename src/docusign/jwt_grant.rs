@@ -11,7 +11,7 @@ use super::client::{ApiError, CallError, Client, Refusal, Suspect};
 use super::rsa_key::PrivateKey;
 use crate::base::secret::Secret;
 
-/// What a token is asked for.
+/// The scope of a token for the Monitor API.
 pub const SCOPE_IMPERSONATION: &str = "impersonation";
 
 /// How long an assertion is valid; Docusign's documented maximum.
@@ -19,6 +19,12 @@ const ASSERTION_SECONDS: i64 = 3600;
 
 /// Lifetime of a token whose answer does not say, by Docusign's documentation.
 const DEFAULT_TOKEN_SECONDS: u64 = 3600;
+
+/// Longest lifetime of a token that is believed; Docusign's live for one to eight hours.
+const MAX_TOKEN_SECONDS: f64 = 86_400.0;
+
+/// Longest access token: it must fit into a header. Docusign's have about 1000 characters.
+const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
 /// A token is renewed this long before its end, or a tenth of its lifetime if that is shorter.
 const RENEWAL_MARGIN: Duration = Duration::from_secs(300);
@@ -30,9 +36,9 @@ const ACTION_AUTHENTICATE: &str = "authenticate";
 /// Docusign's code for a scope that the user has not granted.
 pub const CONSENT_REQUIRED: &str = "consent_required";
 
-/// Who asks for a token, for whom, and for what.
+/// The parties to a token: the app, the user it acts for, and the scopes.
 #[derive(Clone, Debug)]
-pub struct Identity {
+pub struct Applicant {
     /// Base address of the account server; its host is the assertion's audience.
     pub auth_url: BaseUrl,
     /// The app's client id, a GUID.
@@ -41,15 +47,15 @@ pub struct Identity {
     pub user_id: String,
     /// Scopes of the token, separated by spaces.
     pub scope: String,
-    /// Scopes that consent is asked for when one is missing: all that are needed, so that one consent is enough.
+    /// Scopes to request consent for when one is missing: all that are needed, so that one consent is enough.
     pub consent_scope: String,
     /// The redirect URI that the administrator is told to register for the integration key, so that the consent page
     /// has somewhere to return to. Nothing needs to listen there.
     pub consent_redirect: &'static str,
 }
 
-impl Identity {
-    /// The same, asking for another scope, as a part of all that consent is asked for.
+impl Applicant {
+    /// The same parties with another scope, one of those to request consent for.
     #[must_use]
     pub fn with_scopes(&self, scope: &str, consent_scope: &str) -> Self {
         Self {
@@ -78,7 +84,7 @@ impl Identity {
 /// Gets tokens and keeps the newest until shortly before its end.
 pub struct JwtGrant {
     client: Client,
-    identity: Identity,
+    identity: Applicant,
     key: PrivateKey,
     token: Option<Token>,
     /// Whether a new token was refused like the one before, so that 401 is not about tokens.
@@ -104,13 +110,40 @@ struct Claims<'a> {
 #[derive(Deserialize)]
 struct TokenAnswer {
     access_token: String,
-    expires_in: Option<u64>,
+    #[serde(default)]
+    expires_in: serde_json::Value,
+}
+
+impl TokenAnswer {
+    fn parse(body: &[u8]) -> Result<Self, String> {
+        let answer: Self = serde_json::from_slice(body)
+            .map_err(|_| "the body is not JSON with an access_token".to_owned())?;
+        let token = &answer.access_token;
+        let fits = (1..=MAX_TOKEN_BYTES).contains(&token.len());
+        if !fits || !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err("its access_token cannot be sent in a header".to_owned());
+        }
+        Ok(answer)
+    }
+
+    /// How long the token lives; a number that makes no sense counts as none.
+    fn lifetime(&self) -> Duration {
+        let seconds = match &self.expires_in {
+            serde_json::Value::String(text) => text.trim().parse().ok(),
+            other => other.as_f64(),
+        };
+        seconds
+            .filter(|seconds: &f64| seconds.is_finite() && *seconds >= 0.0)
+            .map_or(Duration::from_secs(DEFAULT_TOKEN_SECONDS), |seconds| {
+                Duration::from_secs_f64(seconds.min(MAX_TOKEN_SECONDS))
+            })
+    }
 }
 
 impl JwtGrant {
-    /// A grant for `identity`; nothing is asked for yet.
+    /// A grant for `identity`; no request is made yet.
     #[must_use]
-    pub fn new(client: Client, identity: Identity, key: PrivateKey) -> Self {
+    pub fn new(client: Client, identity: Applicant, key: PrivateKey) -> Self {
         Self {
             client,
             identity,
@@ -148,10 +181,7 @@ impl JwtGrant {
                 self.client.call(
                     ACTION_AUTHENTICATE,
                     || self.client.request(Method::POST, url.clone()).form(&form),
-                    |body| {
-                        serde_json::from_slice::<TokenAnswer>(&body)
-                            .map_err(|_| "the body is not JSON with an access_token".to_owned())
-                    },
+                    |body| TokenAnswer::parse(&body),
                 )
             })
             .map_err(|error| {
@@ -162,7 +192,7 @@ impl JwtGrant {
                     |refusal| explain(&self.client, &self.identity, refusal),
                 )
             })?;
-        let lifetime = Duration::from_secs(answer.expires_in.unwrap_or(DEFAULT_TOKEN_SECONDS));
+        let lifetime = answer.lifetime();
         let margin = RENEWAL_MARGIN.min(lifetime / 10);
         let text = Secret::new(answer.access_token);
         self.token = Some(Token {
@@ -210,8 +240,8 @@ impl JwtGrant {
 }
 
 /// Puts a refusal into words.
-fn explain(client: &Client, identity: &Identity, refusal: &Refusal) -> String {
-    let Identity {
+fn explain(client: &Client, identity: &Applicant, refusal: &Refusal) -> String {
+    let Applicant {
         auth_url,
         integration_key,
         user_id,
@@ -258,12 +288,45 @@ fn explain(client: &Client, identity: &Identity, refusal: &Refusal) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{Identity, SCOPE_IMPERSONATION};
+    use super::{Applicant, MAX_TOKEN_BYTES, SCOPE_IMPERSONATION, TokenAnswer};
     use crate::docusign::BaseUrl;
+
+    /// 2^64-1 seconds overflow a duration, and a text ended the run as "proxy or gateway".
+    #[test]
+    fn a_lifetime_is_read_leniently_and_believed_for_a_day() {
+        for (expires_in, expected) in [
+            ("28800", 28_800.0),
+            ("\"28800\"", 28_800.0),
+            ("3599.5", 3599.5),
+            ("86400", 86_400.0),
+            ("86401", 86_400.0),
+            ("18446744073709551615", 86_400.0),
+            ("1e300", 86_400.0),
+            ("-1", 3600.0),
+            ("\"soon\"", 3600.0),
+            ("null", 3600.0),
+            ("[]", 3600.0),
+        ] {
+            let body = format!(r#"{{"access_token":"t","expires_in":{expires_in}}}"#);
+            let answer = TokenAnswer::parse(body.as_bytes()).unwrap();
+            assert_eq!(answer.lifetime().as_secs_f64(), expected, "{expires_in}");
+        }
+    }
+
+    #[test]
+    fn a_token_that_no_header_can_hold_is_refused() {
+        let parse = |token: &str| {
+            TokenAnswer::parse(format!(r#"{{"access_token":"{token}"}}"#).as_bytes()).is_ok()
+        };
+        assert!(parse(&"t".repeat(MAX_TOKEN_BYTES)));
+        assert!(!parse(&"t".repeat(MAX_TOKEN_BYTES + 1)));
+        assert!(!parse(""));
+        assert!(!parse("a\\nb"));
+    }
 
     #[test]
     fn the_consent_url_has_all_that_the_page_asks_for() {
-        let identity = Identity {
+        let identity = Applicant {
             auth_url: BaseUrl::parse("https://account-d.docusign.com").unwrap(),
             integration_key: "11111111-2222-3333-4444-555555555555".to_owned(),
             user_id: "x".to_owned(),

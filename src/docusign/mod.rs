@@ -102,12 +102,12 @@ impl BaseUrl {
     ///
     /// # Errors
     /// The reason, as the end of a sentence that begins with the name of what holds the address.
-    pub fn parse(text: &str) -> Result<Self, BaseUrlProblem> {
-        let url = base_url(text, PlainHttp::OnLoopback).map_err(BaseUrlProblem::Url)?;
+    pub fn parse(text: &str) -> Result<Self, AddressProblem> {
+        let url = base_url(text, PlainHttp::OnLoopback).map_err(AddressProblem::Url)?;
         let host = url.host_str().unwrap_or_default();
         let is_docusign = host.ends_with(".docusign.com") || host.ends_with(".docusign.net");
         if !is_docusign && !is_loopback(&url) {
-            return Err(BaseUrlProblem::Host);
+            return Err(AddressProblem::Host);
         }
         Ok(Self(url))
     }
@@ -122,6 +122,12 @@ impl BaseUrl {
     #[must_use]
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.0)
+    }
+
+    /// Whether it has a path.
+    #[must_use]
+    pub fn has_path(&self) -> bool {
+        !matches!(self.0.path(), "" | "/")
     }
 
     /// Whether connections are encrypted.
@@ -142,14 +148,14 @@ impl BaseUrl {
 
 /// Why a text is not a [`BaseUrl`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BaseUrlProblem {
+pub enum AddressProblem {
     /// It is no base address at all.
     Url(UrlProblem),
     /// Its host is neither Docusign's nor this machine.
     Host,
 }
 
-impl fmt::Display for BaseUrlProblem {
+impl fmt::Display for AddressProblem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Url(problem) => problem.fmt(f),

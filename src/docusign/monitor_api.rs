@@ -1,18 +1,20 @@
 //! The Monitor API: pages of records after a cursor, in both generations of the endpoint.
 //!
 //! A [`Record`] is a slice of its page, byte for byte as Docusign sent it. [`Stream`] follows the cursor until
-//! Docusign has no more, at a pace that Docusign asks for. Formats: Docusign's Monitor API v2.0
+//! Docusign has no more, at the pace that Docusign requires. Formats: Docusign's Monitor API v2.0
 //! (`data`) and v3.0 descriptions (`resultData`).
 
+use std::borrow::Cow;
 use std::cell::Cell;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Url};
 use serde::Deserialize;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::client::{ApiError, Client, Refusal, Suspect};
@@ -39,11 +41,22 @@ const MAX_EMPTY_PAGES: u32 = 60;
 /// of 15.6 MiB with pages of 2000 records, by the benchmark) and costs no time.
 const MAX_SPARE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Cursors remembered to detect a loop.
-const REMEMBERED_CURSORS: usize = 64;
+/// Cursors remembered to detect a loop, as hashes: more than a backfill of years has pages, in 2 MB.
+const REMEMBERED_CURSORS: usize = 100_000;
+
+/// Most records in a page. A server that ignores `limit` may send its own largest page, but millions of tiny rows
+/// would take many times the page's size in memory.
+const MAX_PAGE_RECORDS: usize = 2 * MAX_LIMIT as usize;
+
+/// Longest cursor. It has to fit into the next request's address, where servers take 8 kB, and a byte may become
+/// three there; Docusign's have about 60 characters.
+pub const MAX_CURSOR_BYTES: usize = 1024;
 
 /// The part of an unknown member's name that is passed on.
 const MAX_NAME_CHARS: usize = 40;
+
+/// What some gateways put before JSON.
+const BYTE_ORDER_MARK: char = '\u{FEFF}';
 
 const ACTION: &str = "fetch";
 
@@ -60,7 +73,7 @@ pub struct Page {
     pub request_time: Duration,
 }
 
-/// One event of Docusign's, as it stands in its page.
+/// One event of Docusign's, exactly as its page contains it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
     /// The JSON text, as Docusign sent it.
@@ -76,12 +89,16 @@ impl Record<'_> {
             if key != "timestamp" {
                 return false;
             }
-            let text = value.get();
-            // Timestamps hold nothing that JSON escapes, so the text between the quotes is the value.
-            let text = text
-                .strip_prefix('"')
-                .and_then(|text| text.strip_suffix('"'));
-            timestamp = text.and_then(Timestamp::parse);
+            // .NET writes the plus sign of an offset as an escape.
+            let text: Option<Cow<'_, str>> = match value.get().contains('\\') {
+                true => serde_json::from_str(value.get()).ok().map(Cow::Owned),
+                false => {
+                    let text = value.get().strip_prefix('"');
+                    text.and_then(|text| text.strip_suffix('"'))
+                        .map(Cow::Borrowed)
+                }
+            };
+            timestamp = text.and_then(|text| Timestamp::parse(&text));
             true
         });
         timestamp
@@ -104,12 +121,92 @@ impl Record<'_> {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Envelope<'a> {
+struct Outer<'a> {
     #[serde(borrow, default)]
-    data: Option<Vec<&'a RawValue>>,
+    data: Member<Rows<'a>>,
     #[serde(borrow, default)]
-    result_data: Option<Vec<&'a RawValue>>,
-    end_cursor: Option<String>,
+    result_data: Member<Rows<'a>>,
+    #[serde(borrow, default)]
+    end_cursor: Member<&'a RawValue>,
+    #[serde(borrow, default)]
+    error: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    error_code: Option<&'a RawValue>,
+}
+
+/// A member that may be absent, or null.
+#[derive(Default)]
+enum Member<T> {
+    #[default]
+    Absent,
+    Null,
+    Value(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for Member<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let value = Option::deserialize(deserializer)?;
+        Ok(value.map_or(Self::Null, Self::Value))
+    }
+}
+
+impl<T> Member<T> {
+    fn value(self) -> Option<T> {
+        match self {
+            Self::Value(value) => Some(value),
+            Self::Absent | Self::Null => None,
+        }
+    }
+}
+
+/// A page's records, of which no more than [`MAX_PAGE_RECORDS`] are kept; the others are counted.
+struct Rows<'a> {
+    rows: Vec<&'a RawValue>,
+    count: usize,
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct List;
+
+        impl<'de> Visitor<'de> for List {
+            type Value = Rows<'de>;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a list")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Rows<'de>, A::Error> {
+                let (mut rows, mut count) = (Vec::new(), 0);
+                while let Some(row) = list.next_element()? {
+                    count += 1;
+                    if count <= MAX_PAGE_RECORDS {
+                        rows.push(row);
+                    }
+                }
+                Ok(Rows { rows, count })
+            }
+        }
+
+        deserializer.deserialize_seq(List)
+    }
+}
+
+/// The cursor in a page's `endCursor`; an empty one counts as none.
+fn end_cursor(value: &RawValue) -> Result<Option<String>, String> {
+    let json = value.get();
+    if json.len() > MAX_CURSOR_BYTES {
+        return Err(format!(
+            "its endCursor is {} bytes long, and none may be longer than {MAX_CURSOR_BYTES}",
+            json.len()
+        ));
+    }
+    if !json.starts_with('"') {
+        return Err("its endCursor is not a text in quotes".to_owned());
+    }
+    let cursor: String = serde_json::from_str(json)
+        .map_err(|_| "its endCursor is a text that cannot be read".to_owned())?;
+    Ok(Some(cursor).filter(|cursor| !cursor.is_empty()))
 }
 
 impl Page {
@@ -118,10 +215,21 @@ impl Page {
     /// # Errors
     /// The body is not such a page.
     pub fn parse(body: Vec<u8>, cursor: &str) -> Result<Self, String> {
-        let body = String::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
-        let envelope: Envelope<'_> = serde_json::from_str(&body)
+        let mut body = String::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+        if body.starts_with(BYTE_ORDER_MARK) {
+            body.drain(..BYTE_ORDER_MARK.len_utf8());
+        }
+        let outer: Outer<'_> = serde_json::from_str(&body)
             .map_err(|error| format!("the body is not a page of records ({})", place(&error)))?;
-        let rows = match (envelope.data, envelope.result_data) {
+        let named = |error: Option<&RawValue>| error.is_some_and(|error| error.get() != "\"\"");
+        if named(outer.error) || named(outer.error_code) {
+            return Err("the page has an error member".to_owned());
+        }
+        let is_page = !matches!(
+            (&outer.data, &outer.result_data, &outer.end_cursor),
+            (Member::Absent, Member::Absent, Member::Absent)
+        );
+        let Rows { rows, count } = match (outer.data.value(), outer.result_data.value()) {
             (Some(data), None) => data,
             (None, Some(data)) => data,
             (None, None) => match rows_elsewhere(&body) {
@@ -131,13 +239,30 @@ impl Page {
                         "the page has a list of objects in {member:?}, and neither data nor resultData"
                     ));
                 }
-                None => Vec::new(),
+                None if is_page => Rows {
+                    rows: Vec::new(),
+                    count: 0,
+                },
+                None => {
+                    return Err(
+                        "the body has neither data nor resultData nor endCursor, so it is no page"
+                            .to_owned(),
+                    );
+                }
             },
-            (Some(data), Some(other)) if other.is_empty() => data,
-            (Some(data), Some(other)) if data.is_empty() => other,
+            (Some(data), Some(other)) if other.count == 0 => data,
+            (Some(data), Some(other)) if data.count == 0 => other,
             (Some(_), Some(_)) => return Err("the page has both data and resultData".to_owned()),
         };
-        let end_cursor = envelope.end_cursor.filter(|cursor| !cursor.is_empty());
+        if count > MAX_PAGE_RECORDS {
+            return Err(format!(
+                "the page has {count} records, and none may have more than {MAX_PAGE_RECORDS}"
+            ));
+        }
+        let end_cursor = match outer.end_cursor.value() {
+            Some(value) => end_cursor(value)?,
+            None => None,
+        };
         if end_cursor.is_none() && !rows.is_empty() {
             return Err("the page has records but no endCursor".to_owned());
         }
@@ -197,7 +322,7 @@ impl Page {
     }
 }
 
-/// A member of a page that holds a list of objects, as `data` and `resultData` do.
+/// A member of a page that is a list of objects, as `data` and `resultData` are.
 fn rows_elsewhere(body: &str) -> Option<String> {
     let members: BTreeMap<String, &RawValue> = serde_json::from_str(body).ok()?;
     let is_rows = |value: &RawValue| {
@@ -205,7 +330,9 @@ fn rows_elsewhere(body: &str) -> Option<String> {
         list.is_some_and(|items| items.trim_start().starts_with('{'))
     };
     members.into_iter().find_map(|(name, value)| {
-        is_rows(value).then(|| name.chars().take(MAX_NAME_CHARS).collect())
+        // A page in a wrapper is none either.
+        let wrapped = value.get().starts_with('{') && rows_elsewhere(value.get()).is_some();
+        (is_rows(value) || wrapped).then(|| name.chars().take(MAX_NAME_CHARS).collect())
     })
 }
 
@@ -215,7 +342,7 @@ fn place(error: &serde_json::Error) -> String {
 }
 
 /// Shows the members of a JSON object to `look` until it has seen enough. That the record is sound JSON is
-/// known already, so the rest of it is not read again: in Docusign's records what is looked for stands first.
+/// known already, so the rest of it is not read again: Docusign's records start with what is needed.
 fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
     struct Peek<F>(F);
 
@@ -235,13 +362,41 @@ fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
         }
 
         fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
-            while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
+            while let Some(Name(name)) = map.next_key()? {
                 let value: &RawValue = map.next_value()?;
-                if (self.0)(&key, value) {
+                // Half a surrogate pair in one name is not the loss of what the other members say.
+                let name = std::str::from_utf8(&name).unwrap_or_default();
+                if (self.0)(name, value) {
                     return Ok(());
                 }
             }
             Ok(())
+        }
+    }
+
+    struct Name<'a>(Cow<'a, [u8]>);
+
+    impl<'de: 'a, 'a> Deserialize<'de> for Name<'a> {
+        fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+            struct Bytes;
+
+            impl<'de> Visitor<'de> for Bytes {
+                type Value = Cow<'de, [u8]>;
+
+                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                    f.write_str("a name")
+                }
+
+                fn visit_borrowed_bytes<E>(self, bytes: &'de [u8]) -> Result<Self::Value, E> {
+                    Ok(Cow::Borrowed(bytes))
+                }
+
+                fn visit_bytes<E>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                    Ok(Cow::Owned(bytes.to_vec()))
+                }
+            }
+
+            deserializer.deserialize_bytes(Bytes).map(Name)
         }
     }
 
@@ -255,7 +410,7 @@ fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
 pub struct StreamSettings {
     /// Base address of the Monitor API.
     pub monitor_url: BaseUrl,
-    /// The organization whose stream is read; without one the older generation's endpoint is used.
+    /// The organization of the stream; without one, the endpoint of the older generation is used.
     pub organization_id: Option<String>,
     /// Records a page, at the most.
     pub limit: u32,
@@ -290,8 +445,8 @@ pub struct MonitorApi {
     client: Client,
     grant: JwtGrant,
     settings: StreamSettings,
-    /// The cursors that were sent last, to notice a stream that runs in circles.
-    sent: VecDeque<String>,
+    /// Hashes of the cursors that were sent, to notice a stream that runs in circles.
+    sent: HashSet<u64>,
     /// Memory of a page that is not needed any more.
     spare: Cell<Vec<u8>>,
 }
@@ -304,7 +459,7 @@ impl MonitorApi {
             client,
             grant,
             settings,
-            sent: VecDeque::with_capacity(REMEMBERED_CURSORS),
+            sent: HashSet::new(),
             spare: Cell::default(),
         }
     }
@@ -337,7 +492,7 @@ impl MonitorApi {
                     |body| {
                         let page = Page::parse(body, cursor)?;
                         match &page.end_cursor {
-                            Some(end) if sent.contains(end) && end != cursor => {
+                            Some(end) if sent.contains(&hash(end)) && end != cursor => {
                                 Err(format!("its endCursor {end} leads back to a page before"))
                             }
                             _ => Ok(page),
@@ -353,11 +508,17 @@ impl MonitorApi {
         })?;
         page.request_time = client.clock().elapsed().saturating_sub(start);
         if sent.len() == REMEMBERED_CURSORS {
-            sent.pop_front();
+            sent.clear();
         }
-        sent.push_back(cursor.to_owned());
+        sent.insert(hash(cursor));
         Ok(page)
     }
+}
+
+fn hash(cursor: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    cursor.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Puts a refusal into words.
@@ -384,7 +545,20 @@ fn explain(client: &Client, settings: &StreamSettings, cursor: &str, refusal: &R
             "Docusign ({host}) answered with a redirect ({refusal}), which is not followed because it would take the token along. {}",
             remedy(Suspect::WayToMonitorServer)
         ),
-        _ => format!("Docusign ({host}) refuses the request: {refusal}"),
+        200..300 => format!(
+            "Docusign ({host}) answered {refusal} instead of a page of records. {}. If the address is right, Docusign's support can find the reason by the trace token",
+            remedy(Suspect::WayToMonitorServer)
+        ),
+        402 => format!(
+            "Docusign ({host}) refuses the request: {refusal}. Check with Docusign that the plan includes Monitor and is paid"
+        ),
+        405..=499 => format!(
+            "Docusign ({host}) refuses the request: {refusal}. {}. A proxy or gateway may have answered instead",
+            remedy(Suspect::WayToMonitorServer)
+        ),
+        _ => format!(
+            "Docusign ({host}) refuses the request: {refusal}. A proxy or gateway may have answered instead"
+        ),
     }
 }
 
@@ -397,6 +571,15 @@ pub enum End {
     NoCursor,
     /// One empty page after the other: the rest is left to the next run.
     OnlyEmptyPages,
+}
+
+/// What comes next in a stream.
+#[derive(Debug)]
+pub enum Next {
+    /// A page.
+    Page(Page),
+    /// No more pages for this run.
+    End(End),
 }
 
 /// Follows the stream page by page.
@@ -433,10 +616,10 @@ impl Stream {
     /// The next page, or how the stream ended.
     ///
     /// # Errors
-    /// Docusign does not give it; the error says what to do.
-    pub fn next_page(&mut self) -> Result<Result<Page, End>, ApiError> {
+    /// Docusign refuses the page; the error says what to do.
+    pub fn next_page(&mut self) -> Result<Next, ApiError> {
         if let Some(end) = self.end {
-            return Ok(Err(end));
+            return Ok(Next::End(end));
         }
         if self.pause {
             self.api.client.clock().sleep(PAUSE);
@@ -462,13 +645,13 @@ impl Stream {
         if let Some(end_cursor) = &page.end_cursor {
             self.cursor.clone_from(end_cursor);
         }
-        Ok(Ok(page))
+        Ok(Next::Page(page))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Page, Record, StreamSettings};
+    use super::{MAX_CURSOR_BYTES, MAX_PAGE_RECORDS, Page, Record, StreamSettings};
     use crate::docusign::BaseUrl;
 
     fn page(body: &str) -> Result<Page, String> {
@@ -508,11 +691,11 @@ mod tests {
             (r#"{"endCursor":"c1","data":null}"#, Some("c1")),
             (r#"{"resultData":[],"endCursor":null}"#, None),
             (r#"{"data":[],"endCursor":""}"#, None),
+            ("\u{FEFF}{\"data\":[],\"endCursor\":\"c1\"}", Some("c1")),
             (
                 r#"{"endCursor":"c1","data":null,"warnings":["w"],"more":[]}"#,
                 Some("c1"),
             ),
-            ("{}", None),
         ] {
             let page = page(body).unwrap();
             assert!(page.is_empty());
@@ -537,11 +720,59 @@ line break"}],"endCursor":"c1"}"#,
             r#"{"Data":[{"a":1}],"warnings":[],"endCursor":"c1"}"#,
             r#"[]"#,
             "null",
+            "{}",
+            r#"{"errorCode":"secret","message":"m"}"#,
+            r#"{"data":[],"endCursor":"c1","errorCode":"secret"}"#,
+            r#"{"error":{"secret":1},"endCursor":"c1"}"#,
+            r#"{"result":{"data":[{"a":"secret"}],"endCursor":"c1"}}"#,
+            r#"{"page":{"data":[{"a":"secret"}]},"endCursor":"c1"}"#,
         ] {
             let error = page(body).unwrap_err();
             assert!(!error.contains("secret"), "{error}");
         }
         assert!(Page::parse(b"{\"endCursor\":\"\xff\"}".to_vec(), "c0").is_err());
+    }
+
+    /// A longer one would be saved and then refused in every request of every run.
+    #[test]
+    fn a_cursor_that_cannot_be_sent_again_is_refused_with_the_reason() {
+        let end_cursor = |cursor: &str| page(&format!(r#"{{"data":[],"endCursor":{cursor}}}"#));
+        let longest = "c".repeat(MAX_CURSOR_BYTES - 2);
+        assert!(end_cursor(&format!("\"{longest}\"")).is_ok());
+        let error = end_cursor(&format!("\"{longest}c\"")).unwrap_err();
+        assert!(error.contains("1025 bytes long"), "{error}");
+        for cursor in ["7", "true", "{}", r#""a\ud800""#] {
+            let error = end_cursor(cursor).unwrap_err();
+            assert!(error.contains("endCursor"), "{cursor}: {error}");
+        }
+    }
+
+    /// `[{},{},…]` of 237 kB, packed, took 1.5 GB.
+    #[test]
+    fn a_page_with_far_more_records_than_any_limit_is_refused() {
+        let rows = |n: usize| {
+            let rows = vec!["{}"; n].join(",");
+            page(&format!(r#"{{"data":[{rows}],"endCursor":"c1"}}"#))
+        };
+        assert_eq!(rows(MAX_PAGE_RECORDS).unwrap().len(), MAX_PAGE_RECORDS);
+        let error = rows(MAX_PAGE_RECORDS + 1).unwrap_err();
+        assert!(error.contains("4001 records"), "{error}");
+    }
+
+    #[test]
+    fn a_timestamp_is_unescaped_before_it_is_read() {
+        let json = r#"{"timestamp":"2020-04-07T20:23:02\u002B02:00"}"#;
+        let time = Record { json }.timestamp();
+        assert_eq!(time.unwrap().seconds(), 1_586_283_782);
+    }
+
+    /// The record went out without its time.
+    #[test]
+    fn half_a_surrogate_pair_in_a_members_name_costs_no_other_member() {
+        let json = r#"{"a\ud800":1,"timestamp":"2020-04-07T18:23:02Z","eventId":"e"}"#;
+        let record = Record { json };
+        assert_eq!(record.timestamp().unwrap().seconds(), 1_586_283_782);
+        assert_eq!(record.event_id().as_deref(), Some("e"));
     }
 
     #[test]
@@ -555,9 +786,19 @@ line break"}],"endCursor":"c1"}"#,
         ] {
             assert_eq!(Record { json }.timestamp(), None, "{json}");
         }
-        let json = r#"{"a":[1,{"b":"}"}],"timestamp":"2020-04-07T18:23:02Z","z":1}"#;
-        let late = Record { json }.timestamp();
-        assert_eq!(late.unwrap().seconds(), 1_586_283_782);
+        for json in [
+            r#"{"a":[1,{"b":"}"}],"timestamp":"2020-04-07T18:23:02Z","z":1}"#,
+            r#"{"timestamp":"2020-04-07T20:23:02\u002B02:00"}"#,
+            r#"{"\ud800":1,"timestamp":"2020-04-07T18:23:02Z"}"#,
+            r#"{"a":"\ud800","timestamp":"2020-04-07T18:23:02Z"}"#,
+        ] {
+            let time = Record { json }.timestamp();
+            assert_eq!(
+                time.map(|time| time.seconds()),
+                Some(1_586_283_782),
+                "{json}"
+            );
+        }
     }
 
     #[test]

@@ -153,7 +153,7 @@ impl PrivateKey {
         Self::parse(std::str::from_utf8(bytes).map_err(|_| KeyProblem::NotText)?)
     }
 
-    /// Reads a key in PEM wherever it stands in the text; also without its line breaks, with `\n` or `%0A` written
+    /// Reads a key in PEM anywhere in the text; also without its line breaks, with `\n` or `%0A` written
     /// out, in quotes, with its dashes replaced, without its first and last line, or as base64 of the whole PEM. It
     /// signs once, so that a key that cannot is found here.
     ///

@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, HashSet};
 
 use anyhow::{Result, anyhow, bail};
 
-use super::rows::{Complete, Rows};
+use super::rows::{Coverage, Rows};
 use super::settings::LookupSettings;
+use crate::base::http::server_text;
 use crate::docusign::client::ApiError;
 use crate::docusign::directory_api::{DirectoryApi, Organization, Part, User, UserInfo, UserPage};
 use crate::docusign::jwt_grant::CONSENT_REQUIRED;
@@ -15,6 +16,13 @@ use crate::splunk::log::{Failure, Fields, Log};
 
 /// A line in the log after this many users.
 const PROGRESS_USERS: usize = 5_000;
+
+/// Most users of one account that are asked for: ten times the largest known. A list that grows with every page would
+/// never end.
+const MAX_USERS_PER_ACCOUNT: usize = 1_000_000;
+
+/// So many pages in a row without a user that is new end the list: the server ignores where a page is to begin.
+const MAX_PAGES_WITHOUT_NEWS: usize = 10;
 
 /// A refresh in progress.
 pub(super) struct Refresh {
@@ -26,7 +34,7 @@ pub(super) struct Refresh {
     read_accounts: HashSet<String>,
     /// Whether the users of some account could not be read.
     passed_over: bool,
-    /// Parts that the user has not consented to; each is asked for once.
+    /// Parts that the user has not consented to; each is requested once.
     without_consent: Vec<Part>,
 }
 
@@ -68,7 +76,7 @@ impl Refresh {
         let userinfo = self.directory.userinfo().map_err(failures::failure)?;
         let organizations = self.organizations(settings)?;
         let has_organizations = organizations.is_some();
-        let accounts = merge(userinfo, organizations.unwrap_or_default());
+        let accounts = self.merge(userinfo, organizations.unwrap_or_default());
 
         let accounts_complete = settings.accounts && has_organizations;
         if accounts_complete {
@@ -91,7 +99,7 @@ impl Refresh {
                 ),
             ));
         }
-        let complete = Complete {
+        let complete = Coverage {
             users: users_complete,
             accounts: accounts_complete,
             all_accounts: has_organizations && !self.passed_over,
@@ -145,16 +153,23 @@ impl Refresh {
             return Ok(());
         }
         let base_uri = match part {
-            Part::Users => Some(BaseUrl::parse(&account.base_uri).map_err(|problem| {
-                let error = anyhow!(
-                    "the base_uri of account {}, \"{}\", {problem}",
-                    account.id,
-                    account.base_uri
-                );
-                Failure::of(Part::Users.action(), &error)
-            })?),
+            Part::Users => match self.base_uri(account) {
+                Ok(base_uri) => Some(base_uri),
+                Err(problem) => {
+                    let problem =
+                        format!("base_uri \"{}\" {problem}", server_text(&account.base_uri));
+                    self.leave_out(part, account, &problem);
+                    return Ok(());
+                }
+            },
+            // It goes into a path.
+            _ if !is_guid(&account.organization_id) => {
+                self.leave_out(part, account, "organization's id is no GUID");
+                return Ok(());
+            }
             _ => None,
         };
+        let (mut received, mut total, mut without_news) = (0, 0, 0);
         let mut next = Some(0);
         while let Some(start) = next {
             let asked = match &base_uri {
@@ -183,12 +198,20 @@ impl Refresh {
                     return Ok(());
                 }
             };
-            let UserPage { users, next: more } = page;
+            let UserPage {
+                users,
+                next: more,
+                total: named,
+            } = page;
+            received += users.len();
+            total = total.max(named.unwrap_or_default());
+            without_news += 1;
             for user in &users {
                 let row = user_row(user, &account.id);
                 if !self.rows.user(&row.each_ref().map(String::as_str))? {
                     continue;
                 }
+                without_news = 0;
                 self.users += 1;
                 if self.users.is_multiple_of(PROGRESS_USERS) {
                     let fields = Fields::new()
@@ -197,7 +220,21 @@ impl Refresh {
                     self.log.info(&fields, "Reading continues.");
                 }
             }
+            if received > MAX_USERS_PER_ACCOUNT || without_news >= MAX_PAGES_WITHOUT_NEWS {
+                let error = anyhow!(
+                    "Docusign's list of the users of account {} does not end: {received} rows so far, and the last {without_news} pages brought no other users. All lookups stay as they are; Docusign's support can find the reason",
+                    account.id
+                );
+                return Err(Failure::of(part.action(), &error).into());
+            }
             next = more;
+        }
+        if received < total {
+            let problem = format!(
+                "list of users ends after {received} of {total}, so nobody in it counts as gone"
+            );
+            self.leave_out(part, account, &problem);
+            return Ok(());
         }
         self.read_accounts.insert(account.id.to_ascii_lowercase());
         Ok(())
@@ -213,40 +250,66 @@ impl Refresh {
         self.log.warn(&failures::fields(&error), &sentence);
         Ok(())
     }
-}
 
-/// The accounts of both sources, each once, in the order of their ids.
-fn merge(userinfo: UserInfo, organizations: Vec<Organization>) -> Vec<Account> {
-    let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
-    for member in userinfo.accounts {
-        let organization = member.organization.map(|link| link.organization_id);
-        let account = Account {
-            id: member.account_id,
-            name: member.account_name,
-            organization_id: organization.unwrap_or_default(),
-            base_uri: member.base_uri,
-            is_default: member.is_default,
-            member: true,
-            ..Account::default()
-        };
-        accounts.insert(account.id.to_ascii_lowercase(), account);
-    }
-    for organization in organizations {
-        for found in organization.accounts {
-            let account = accounts.entry(found.id.to_ascii_lowercase()).or_default();
-            if !account.member {
-                account.id = found.id;
-                account.name = found.name;
+    /// The accounts of both sources, each once, in the order of their ids.
+    fn merge(&mut self, userinfo: UserInfo, organizations: Vec<Organization>) -> Vec<Account> {
+        let mut accounts: BTreeMap<String, Account> = BTreeMap::new();
+        for member in userinfo.accounts {
+            let organization = member.organization.map(|link| link.organization_id);
+            let account = Account {
+                id: member.account_id,
+                name: member.account_name,
+                organization_id: organization.unwrap_or_default(),
+                base_uri: member.base_uri,
+                is_default: member.is_default,
+                member: true,
+                ..Account::default()
+            };
+            accounts.insert(account.id.to_ascii_lowercase(), account);
+        }
+        for organization in organizations {
+            for found in organization.accounts {
+                let account = accounts.entry(found.id.to_ascii_lowercase()).or_default();
+                if !account.member {
+                    account.id = found.id;
+                    account.name = found.name;
+                }
+                account.external_id = found.external_account_id;
+                account.site_id = found.site_id;
+                account.organization_id.clone_from(&organization.id);
+                account.organization_name.clone_from(&organization.name);
             }
-            account.external_id = found.external_account_id;
-            account.site_id = found.site_id;
-            account.organization_id.clone_from(&organization.id);
-            account.organization_name.clone_from(&organization.name);
+        }
+        // An id that is none could lead a request elsewhere.
+        let (accounts, others): (Vec<_>, Vec<_>) = accounts
+            .into_values()
+            .partition(|account| is_guid(&account.id));
+        for account in others {
+            self.leave_out(Part::Accounts, &account, "id is no GUID");
+        }
+        accounts
+    }
+
+    /// Where the account's eSignature API is. On loopback only where the input itself is: in production another
+    /// program on this machine would get the token.
+    fn base_uri(&self, account: &Account) -> Result<BaseUrl, String> {
+        let base_uri = BaseUrl::parse(&account.base_uri).map_err(|problem| problem.to_string())?;
+        match base_uri.is_loopback() && !self.directory.is_on_loopback() {
+            true => Err("leads to this machine, and not to Docusign".to_owned()),
+            false => Ok(base_uri),
         }
     }
-    // An id that is none could lead a request elsewhere.
-    accounts.retain(|_, account| is_guid(&account.id));
-    accounts.into_values().collect()
+
+    /// Warns of an account of which not all users can be read.
+    fn leave_out(&mut self, part: Part, account: &Account, problem: &str) {
+        self.passed_over = true;
+        let sentence = format!(
+            "The users of account {} keep their rows: its {problem}",
+            server_text(&account.id)
+        );
+        self.log
+            .warn(&Fields::new().with("action", part.action()), &sentence);
+    }
 }
 
 impl Account {

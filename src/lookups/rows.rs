@@ -14,7 +14,8 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::monitor::settings::APP;
 use crate::params::iso;
 use crate::splunk;
-use crate::splunk::event::{Event, EventSink, EventWriter};
+use crate::splunk::event::{Event, EventSink};
+use crate::splunk::stdout::EventWriter;
 
 /// Names and more by `userId`.
 pub static USERS: Table = Table {
@@ -63,11 +64,11 @@ pub(super) trait Rows {
     /// An account's row, the values of [`ACCOUNTS`]' columns.
     fn account(&mut self, values: &[&str]) -> Result<()>;
     /// The end of a refresh in which all that is `complete` was read.
-    fn finish(self: Box<Self>, complete: &Complete) -> Result<()>;
+    fn finish(self: Box<Self>, complete: &Coverage) -> Result<()>;
 }
 
 /// What a refresh has read to the end.
-pub(super) struct Complete {
+pub(super) struct Coverage {
     pub(super) users: bool,
     pub(super) accounts: bool,
     /// Accounts whose users were read to the end, in lower case.
@@ -123,7 +124,7 @@ impl Rows for CsvRows {
         self.accounts.add(values).map(|_| ())
     }
 
-    fn finish(self: Box<Self>, complete: &Complete) -> Result<()> {
+    fn finish(self: Box<Self>, complete: &Coverage) -> Result<()> {
         let (folder, clock) = (&self.master_folder, &*self.clock);
         let mut tables = Vec::new();
         if complete.users {
@@ -167,7 +168,7 @@ impl EventRows {
             seen: HashSet::new(),
             n_users: 0,
             n_accounts: 0,
-            // The time tells refreshes apart, and the name those of the same moment.
+            // The time distinguishes refreshes, and the name those of the same moment.
             refresh_id: format!("{}-{name}", now.timestamp_millis()),
             monitor_input,
             time: iso(now),
@@ -216,7 +217,7 @@ impl Rows for EventRows {
         self.write("ds_monitor:account", object(&ACCOUNTS, values))
     }
 
-    fn finish(mut self: Box<Self>, complete: &Complete) -> Result<()> {
+    fn finish(mut self: Box<Self>, complete: &Coverage) -> Result<()> {
         let mut counts = Map::new();
         if complete.users {
             counts.insert("n_users".to_owned(), self.n_users.into());

@@ -142,8 +142,8 @@ impl Update {
         Ok(true)
     }
 
-    /// Merges the rows with those of the master in `master_folder`. `was_looked_for` tells of an old row of this
-    /// input's whether the refresh would have found it; one that it would not keeps its place.
+    /// Merges the rows with those of the master in `master_folder`. `was_looked_for` says whether
+    /// the refresh would have found an old row of this input; a row that it could not find keeps its place.
     ///
     /// # Errors
     /// The old table cannot be read, or the new one not be written.

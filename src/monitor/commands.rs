@@ -18,10 +18,9 @@ use crate::docusign::client::ApiError;
 use crate::docusign::directory_api::{DirectoryApi, Part};
 use crate::docusign::jwt_grant::{CONSENT_REQUIRED, JwtGrant};
 use crate::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
-use crate::splunk::event;
 use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::{one_line, sentence};
-use crate::splunk::{Command, Session};
+use crate::splunk::{Command, Session, stdout};
 
 /// The commands for a person.
 pub(super) const COMMANDS: &[Command] = &[
@@ -52,7 +51,7 @@ pub(super) fn command(
     definition: InputDefinition,
     session: &Session,
 ) -> Result<bool> {
-    let out = event::standard_output().context("could not open the standard output")?;
+    let out = stdout::standard_output().context("could not open the standard output")?;
     let mut screen = Screen {
         colour: out.is_terminal(),
         out: Box::new(out),
@@ -112,7 +111,12 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
     } = definition;
     let input = DS_MONITOR.input(&stanza.name);
     screen.line("Input", &input)?;
-    let Configured { settings, key, .. } = match configure(stanza, &splunkd, session.clock.now()) {
+    let Configured {
+        settings,
+        key,
+        notes,
+        ..
+    } = match configure(stanza, &splunkd, session.clock.now()) {
         Ok(configured) => configured,
         Err(reason) => {
             let step = match reason {
@@ -134,6 +138,9 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
         "Private key",
         &Finding::Ok("an RSA key that can sign".to_owned()),
     )?;
+    for note in notes {
+        screen.step("", &Finding::Note(note))?;
+    }
 
     let client = client(&settings, &session.clock)?;
     let mut grant = JwtGrant::new(client.clone(), settings.identity.clone(), key.clone());
@@ -173,7 +180,7 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
     if let Some(hec) = settings.hec {
         let url = hec.url.clone();
         let finding = match probe(hec) {
-            Ok(()) => Finding::Ok(format!("{url} accepts the token")),
+            Ok(said) => Finding::Ok(format!("{url} {said}")),
             Err(error) => Finding::Problem(error.sentence),
         };
         well &= matches!(finding, Finding::Ok(_));

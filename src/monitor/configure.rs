@@ -1,14 +1,18 @@
 //! The one door: from a stanza to checked settings, the key, and what was pasted, or to the one reason why not.
 //!
 //! A run, the test on saving, every command and the lookups come through [`configure`]. Its steps keep their order
-//! here and cannot be called alone: only this file makes a [`Complete`] stanza, and only from one are settings made.
+//! here and cannot be called alone: only this file makes a `Complete` stanza, and only from one are settings made.
 
 use std::fmt;
+use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use chrono::{DateTime, Utc};
 
-use super::settings::{DS_MONITOR, PRIVATE_KEY, PRIVATE_KEY_PATH, Settings};
+use super::settings::{
+    DS_MONITOR, PRIVATE_KEY, PRIVATE_KEY_PATH, PROXY_PASSWORD, PROXY_URL, PROXY_USER, Settings,
+};
+use crate::base::durable;
 use crate::base::secret::Secret;
 use crate::docusign::rsa_key::PrivateKey;
 use crate::params;
@@ -28,6 +32,8 @@ pub struct Configured {
     pub key_source: KeySource,
     /// The secrets that are in clear text in the stanza.
     pub pasted: Pasted,
+    /// What is odd but keeps nobody from collecting, in sentences.
+    pub notes: Vec<String>,
 }
 
 /// Where a private key comes from.
@@ -105,8 +111,8 @@ impl std::ops::Deref for Complete {
 /// Reads, completes and checks the stanza of a `ds_monitor` input at the time `now`.
 ///
 /// # Errors
-/// The one reason why the input cannot be used. Wrong arguments come first, so that whoever goes on without secure
-/// storage knows that the arguments are good.
+/// The one reason why the input cannot be used. Wrong arguments come first, so that a caller that
+/// continues without secure storage knows that they are good.
 pub fn configure(
     mut stanza: Stanza,
     splunkd: &Rest,
@@ -127,10 +133,27 @@ pub fn configure(
     } else {
         KeySource::Stored
     };
+    let key_file = stanza.get(&PRIVATE_KEY_PATH).map(Path::new);
+    let exposed = key_file.filter(|path| durable::can_be_read_by_others(path));
+    let note = |path: &Path| {
+        format!(
+            "Every user of this machine can read the private key in {}: chmod 600",
+            path.display()
+        )
+    };
+    let mut notes: Vec<_> = exposed.map(note).into_iter().collect();
+    let for_proxy = [&PROXY_USER, &PROXY_PASSWORD];
+    if stanza.get(&PROXY_URL).is_none() && for_proxy.iter().any(|it| stanza.get(it).is_some()) {
+        notes.push(format!(
+            "{} and {} have no effect without {}",
+            PROXY_USER.name, PROXY_PASSWORD.name, PROXY_URL.name
+        ));
+    }
     Ok(Configured {
         settings,
         key,
         key_source,
+        notes,
         pasted: Pasted {
             stanza: stanza.0,
             secrets,
@@ -154,7 +177,7 @@ fn pasted(stanza: &Stanza) -> Secrets {
         .collect()
 }
 
-/// Puts the stored secrets in the place of the masks.
+/// Replaces the masks by the stored secrets.
 fn replace_masks(stanza: &mut Stanza, splunkd: &Rest) -> Result<(), NotConfigured> {
     let masked = stanza.masked(&DS_MONITOR);
     let Some(first) = masked.first() else {
@@ -164,7 +187,7 @@ fn replace_masks(stanza: &mut Stanza, splunkd: &Rest) -> Result<(), NotConfigure
         Ok(stored) => stored,
         Err(RestError::NoSplunkd) => {
             return Err(NotConfigured::NoSecret(anyhow!(
-                "the parameter {} is masked, and there is no splunkd here that would know it: put the secret in the place of the mask, or into the environment variable {}",
+                "the parameter {} is masked, and there is no splunkd here that knows the secret: replace the mask by it, or set the environment variable {}",
                 first.name,
                 conf_file::variable(&DS_MONITOR, first)
             )));
@@ -283,7 +306,14 @@ pub(super) mod tests {
         assert_eq!(pasted.key_source, KeySource::Pasted);
         assert!(!pasted.pasted.is_empty());
         let by_file = [("private_key", ""), ("private_key_path", path)];
-        assert_eq!(configured(&by_file).unwrap().key_source, KeySource::File);
+        let readable = std::os::unix::fs::PermissionsExt::from_mode(0o604);
+        std::fs::set_permissions(&file, readable).unwrap();
+        let by_file_of_all = configured(&by_file).unwrap();
+        assert_eq!(by_file_of_all.key_source, KeySource::File);
+        assert!(by_file_of_all.notes[0].contains("chmod 600"));
+        let private = std::os::unix::fs::PermissionsExt::from_mode(0o640);
+        std::fs::set_permissions(&file, private).unwrap();
+        assert!(configured(&by_file).unwrap().notes.is_empty());
         let moved = [("private_key", "******"), ("private_key_path", path)];
         let moved = configured(&moved).unwrap();
         assert_eq!(moved.key_source, KeySource::File);

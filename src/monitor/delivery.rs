@@ -2,18 +2,20 @@
 //!
 //! [`drain`] is that path. A cursor is saved only when every byte of its page has been taken: read from the pipe, or
 //! confirmed by an event collector. A run that was cut off from splunkd starts again before the last page that held
-//! records, because what splunkd had read but not indexed can be lost too. At any moment at most one page, or one pipe
-//! or batch full of small pages, is sent and not saved, so that a cut-off costs at most two pages of duplicates.
+//! records, because what splunkd had read but not indexed can be lost too. Towards splunkd at most one page, or one pipe
+//! full of small pages, is sent and not saved at any moment, so that a cut-off costs at most two pages of duplicates.
+//! Towards an event collector as many pages may wait for their acknowledgements as it has room for, at most
+//! [`MAX_PAGES_UNDER_WAY`].
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::pages::{Fetched, Pages};
+use super::pages::Pages;
 use super::position::{Position, State};
 use crate::base::clock::Clock;
 use crate::docusign::client::ApiError;
-use crate::docusign::monitor_api::{End, Page, Record};
+use crate::docusign::monitor_api::{End, Next, Page, Record};
 use crate::failures;
 use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::event::{Event, EventSink, Receipt, Undelivered};
@@ -25,16 +27,21 @@ const FIRST_TAKEN_TICK: Duration = Duration::from_micros(50);
 /// Longest pause between two such looks.
 const LONGEST_TAKEN_TICK: Duration = Duration::from_millis(10);
 
+/// Most pages that are sent and not saved at once: what a cut-off costs at most where pages wait for acknowledgements.
+const MAX_PAGES_UNDER_WAY: usize = 16;
+
 /// The path. Every step that can end a run leaves the checkpoint at a page whose records have been read.
 pub(super) fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
     let end = loop {
-        let page = match pages.next(|| delivery.settle())? {
-            Fetched::Page(page) => page,
-            Fetched::End(end) => break end,
-            Fetched::Failed(error) => {
-                // What has been sent is whole; only Docusign failed, so the delivery ends in good order.
-                delivery.close()?;
-                return Err(Stop::Docusign(error));
+        let page = match pages.next(|| delivery.settle()) {
+            Ok(Next::Page(page)) => page,
+            Ok(Next::End(end)) => break end,
+            Err(stop) => {
+                // What has been sent is whole; if only Docusign failed, the delivery ends in good order.
+                if matches!(stop, Stop::Docusign(_)) {
+                    delivery.close()?;
+                }
+                return Err(stop);
             }
         };
         delivery.make_room(&page)?;
@@ -168,12 +175,14 @@ impl Delivery {
     }
 
     /// Waits until `page` may be sent: until nothing is under way, or everything that is and the page together are what
-    /// the sink calls a small amount. Without this bound a cut-off could cost more than two pages of duplicates.
+    /// the sink has room for. Without this bound a cut-off could cost any number of duplicates.
     fn make_room(&mut self, page: &Page) -> Result<(), Stop> {
         let (events, bytes) = (page.len(), page.bytes());
         self.settle_until(|delivery| {
             let unsaved = delivery.events.progress().sent - delivery.saved_end;
-            delivery.under_way.is_empty() || delivery.events.has_room(unsaved, events, bytes)
+            delivery.under_way.is_empty()
+                || delivery.under_way.len() < MAX_PAGES_UNDER_WAY
+                    && delivery.events.has_room(unsaved, events, bytes)
         })
     }
 

@@ -1,13 +1,14 @@
 //! The `ds_monitor` input: Docusign's records become Splunk's events, a cursor becomes a checkpoint.
 //!
-//! A run reads like this: [`configure`] opens the stanza, [`position`] says where to start, [`delivery`] is the path
-//! from pages to the checkpoint. [`validation`] is the test on saving, [`commands`] are for a person.
+//! A run reads like this: `configure` opens the stanza, `position` says where to start, `delivery` is the path from
+//! pages to the checkpoint. `validation` is the test on saving, `commands` are for a person.
 
 mod commands;
 pub mod configure;
 mod delivery;
 mod pages;
 pub mod position;
+mod proxy;
 pub mod settings;
 pub mod start_from;
 mod validation;
@@ -29,6 +30,7 @@ use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::rest::{Rest, RestError};
 use crate::splunk::scheme::Scheme;
+use crate::splunk::stdout::require_standard_output;
 use crate::splunk::{Command, ModularInput, Session};
 use configure::{Configured, KeySource, Pasted, configure};
 use delivery::{Delivery, Summary, drain};
@@ -80,12 +82,18 @@ impl ModularInput for DsMonitor {
         let configured = configure(stanza, &splunkd, session.clock.now())
             .map_err(|reason| Failure::of("configure", &reason.into()))?;
         let now = session.clock.now();
+        if configured.settings.hec.is_none() {
+            require_standard_output().map_err(|error| Failure::of("configure", &error))?;
+        }
         let opened = CheckpointStore::try_open(&checkpoint_dir, &input, now)
             .map_err(|error| Failure::of("load_checkpoint", &error))?;
         let store = match opened {
             Opened::Locked(store) => store,
             Opened::Busy(since) => return skip(since, now, &log),
         };
+        for note in &configured.notes {
+            log.warn(&Fields::new().with("action", "configure"), note);
+        }
         secure(&configured, &splunkd, &log);
         warn_of_cluster(&splunkd, &log);
         let Configured { settings, key, .. } = configured;

@@ -1,4 +1,4 @@
-//! Pages, fetched one ahead by a thread of its own: while one is being written, the next is on its way.
+//! Pages, fetched one ahead by another thread: while one is being written, the next is on its way.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
 use std::time::Duration;
@@ -7,23 +7,16 @@ use anyhow::{Context, Result, anyhow};
 
 use super::delivery::Stop;
 use crate::docusign::client::ApiError;
-use crate::docusign::monitor_api::{End, Page, Stream};
+use crate::docusign::monitor_api::{Next, Page, Stream};
 
 /// How long a wait for the next page lasts before the pipe is looked at again.
 const PAGE_TICK: Duration = Duration::from_millis(10);
 
 /// The pages of a stream.
 pub(super) struct Pages {
-    fetched: Receiver<Fetched>,
+    fetched: Receiver<Result<Next, ApiError>>,
     /// Pages that have been sent, whose memory the next ones take over.
     spent: Sender<Page>,
-}
-
-/// What the fetching thread has.
-pub(super) enum Fetched {
-    Page(Page),
-    End(End),
-    Failed(ApiError),
 }
 
 impl Pages {
@@ -37,13 +30,10 @@ impl Pages {
                 if let Ok(page) = returned.try_recv() {
                     stream.reuse(page.into_buffer());
                 }
-                let (fetched, last) = match stream.next_page() {
-                    Ok(Ok(page)) => (Fetched::Page(page), false),
-                    Ok(Err(end)) => (Fetched::End(end), true),
-                    Err(error) => (Fetched::Failed(error), true),
-                };
-                // Nobody takes it any more when the run has been stopped.
-                if give.send(fetched).is_err() || last {
+                let next = stream.next_page();
+                let is_last = !matches!(next, Ok(Next::Page(_)));
+                // Nobody takes it any more once the run has been stopped.
+                if give.send(next).is_err() || is_last {
                     return;
                 }
             }
@@ -57,14 +47,14 @@ impl Pages {
         let _ = self.spent.send(page);
     }
 
-    /// The next page; meanwhile `look_after` is called again and again, so that nothing goes unnoticed.
+    /// What comes next in the stream; meanwhile `look_after` is called again and again, so that nothing goes unnoticed.
     pub(super) fn next(
         &self,
         mut look_after: impl FnMut() -> Result<(), Stop>,
-    ) -> Result<Fetched, Stop> {
+    ) -> Result<Next, Stop> {
         loop {
             match self.fetched.recv_timeout(PAGE_TICK) {
-                Ok(fetched) => return Ok(fetched),
+                Ok(next) => return next.map_err(Stop::Docusign),
                 Err(RecvTimeoutError::Timeout) => look_after()?,
                 Err(RecvTimeoutError::Disconnected) => {
                     return Err(Stop::Other(anyhow!("the fetching thread is gone")));

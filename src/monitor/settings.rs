@@ -1,19 +1,22 @@
 //! The declaration of every argument of `ds_monitor`, and its checked settings.
 //!
 //! Splunk's scheme, `README/inputs.conf.spec`, the form in Splunk Web and the messages all come from [`DS_MONITOR`].
-//! [`Settings`] come from the one door, [`super::configure`].
+//! [`Settings`] come from the one door, [`super::configure::configure`].
 
 use anyhow::{Context, Result, anyhow, bail};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use reqwest::Certificate;
 
 use chrono::{DateTime, Utc};
 
 use super::configure::Complete;
+use super::proxy;
 use super::start_from::StartFrom;
-use crate::base::http::{self, Network, PlainHttp, ProxySettings, UrlProblem, is_loopback};
+use crate::base::http::{Network, ProxySettings, is_loopback};
 use crate::base::retry::Patience;
 use crate::base::secret::Secret;
-use crate::docusign::jwt_grant::{Identity, SCOPE_IMPERSONATION};
+use crate::docusign::jwt_grant::{Applicant, SCOPE_IMPERSONATION};
 use crate::docusign::monitor_api::{MAX_LIMIT, StreamSettings};
 use crate::docusign::{BaseUrl, Environment, Generation};
 use crate::failures;
@@ -229,8 +232,8 @@ pub const DS_MONITOR: Scheme = Scheme {
 pub struct Settings {
     /// Chooses every host that is not given.
     pub environment: Environment,
-    /// Who asks for tokens.
-    pub identity: Identity,
+    /// The parties to a token.
+    pub identity: Applicant,
     /// Which stream is read.
     pub stream: StreamSettings,
     /// Where the first run begins.
@@ -255,30 +258,35 @@ impl Settings {
             Some(_) => Generation::Organization,
             None => Generation::Dataset,
         };
-        let auth_url = params::docusign_url(stanza, &AUTH_URL, environment.auth_url())?;
+        let auth_url = params::docusign_server(stanza, &AUTH_URL, environment.auth_url())?;
         let monitor_default = environment.monitor_url(generation);
-        let monitor_url = params::docusign_url(stanza, &MONITOR_URL, monitor_default)?;
+        let monitor_url = params::docusign_server(stanza, &MONITOR_URL, monitor_default)?;
         let admin_url = params::docusign_url(stanza, &ADMIN_URL, environment.admin_url())?;
         let integration_key = params::guid(stanza, &INTEGRATION_KEY)?;
         let user_id = params::guid(stanza, &USER_ID)?;
         let start_from = StartFrom::parse(stanza.get(&START_FROM), now)?;
         let limit = limit(stanza)?;
         let bases = [&auth_url, &monitor_url, &admin_url];
-        let proxy = proxy(stanza)?;
+        let chosen = proxy::Chosen::of(stanza)?;
+        let all_near = bases.iter().all(|url| url.is_loopback());
+        // What listens on this machine is not behind the environment's proxy.
+        let proxy = match &chosen {
+            proxy::Chosen::Environment(_) if all_near => None,
+            chosen => chosen.proxy().cloned(),
+        };
         let network = Network {
             user_agent: USER_AGENT,
             remedy: failures::docusign_network_remedy,
-            environment_proxy: !bases.iter().all(|url| url.is_loopback()),
-            no_proxy: false,
+            no_proxy: matches!(chosen, proxy::Chosen::Environment(_)),
             tls: is_encrypted(proxy.as_ref()) || bases.iter().any(|url| url.is_https()),
             proxy,
             ca_certificates: ca_certificates(stanza)?,
             patience: Patience::RUN,
         };
-        let hec = hec(stanza, &network)?;
+        let hec = hec(stanza, &network, chosen.proxy())?;
         Ok(Self {
             environment,
-            identity: Identity {
+            identity: Applicant {
                 auth_url,
                 integration_key,
                 user_id,
@@ -321,50 +329,77 @@ fn limit(stanza: &Complete) -> Result<u32> {
         })
 }
 
-fn proxy(stanza: &Complete) -> Result<Option<ProxySettings>> {
-    let Some(text) = stanza.get(&PROXY_URL) else {
-        return Ok(None);
-    };
-    let param = PROXY_URL.name;
-    let url = http::base_url(text, PlainHttp::Anywhere).map_err(|problem| match problem {
-        UrlProblem::Form => anyhow!(
-            "the parameter {param} must have the form http://host:port or https://host:port"
-        ),
-        UrlProblem::Credentials => anyhow!(
-            "the parameter {param} must not contain credentials: use {} and {}",
-            PROXY_USER.name,
-            PROXY_PASSWORD.name
-        ),
-        problem => anyhow!("the parameter {param} {problem}"),
-    })?;
-    let password = stanza.get(&PROXY_PASSWORD).unwrap_or_default();
-    let credentials = stanza
-        .get(&PROXY_USER)
-        .map(|user| (user.to_owned(), Secret::new(password.to_owned())));
-    Ok(Some(ProxySettings { url, credentials }))
-}
-
 fn is_encrypted(proxy: Option<&ProxySettings>) -> bool {
     proxy.is_some_and(|proxy| proxy.url.scheme() == "https")
 }
 
+/// Reads PEM as tools write it: with a byte order mark, remarks in any encoding, and OpenSSL's TRUSTED CERTIFICATE.
 fn ca_certificates(stanza: &Complete) -> Result<Vec<Certificate>> {
     let Some(path) = stanza.get(&CA_FILE) else {
         return Ok(Vec::new());
     };
-    let pem = params::file(&CA_FILE, path)?;
-    let certificates = Certificate::from_pem_bundle(&pem).unwrap_or_default();
+    let bytes = params::file(&CA_FILE, path)?;
+    let text = String::from_utf8_lossy(&bytes);
+    let text = text.replace("TRUSTED CERTIFICATE-----", "CERTIFICATE-----");
+    let param = CA_FILE.name;
+    let mut certificates = Vec::new();
+    for (n, block) in text
+        .split("-----BEGIN CERTIFICATE-----")
+        .skip(1)
+        .enumerate()
+    {
+        let body = block.split("-----END").next().unwrap_or_default();
+        let certificate = certificate(body).with_context(|| {
+            format!(
+                "the file {path}, named by {param}, is damaged at its certificate number {}: export it again",
+                n + 1
+            )
+        })?;
+        certificates.push(certificate);
+    }
     if certificates.is_empty() {
-        bail!(
-            "the file {path}, named by {}, contains no PEM certificate",
-            CA_FILE.name
-        );
+        bail!("the file {path}, named by {param}, contains no PEM certificate");
     }
     Ok(certificates)
 }
 
+/// A certificate that the TLS library can use, from the base64 of a PEM block.
+fn certificate(base64: &str) -> Result<Certificate> {
+    let base64: String = base64.split_whitespace().collect();
+    let der = STANDARD.decode(base64)?;
+    // OpenSSL appends its own trust settings; the certificate itself is the first element.
+    let certificate = first_element(&der).context("it is cut")?;
+    let certificate = Certificate::from_der(certificate)?;
+    // The library looks into a certificate only when it builds a client.
+    reqwest::blocking::Client::builder()
+        .tls_certs_only([certificate.clone()])
+        .build()?;
+    Ok(certificate)
+}
+
+/// The first element of DER, which says itself how long it is.
+fn first_element(der: &[u8]) -> Option<&[u8]> {
+    let (_, rest) = der.split_first()?;
+    let (&length, rest) = rest.split_first()?;
+    let (header, length) = match length {
+        short @ ..0x80 => (2, usize::from(short)),
+        long => {
+            let bytes = rest.get(..usize::from(long & 0x7F))?;
+            let length = bytes.iter().try_fold(0_usize, |sum, byte| {
+                Some(sum.checked_mul(256)? + usize::from(*byte))
+            })?;
+            (2 + bytes.len(), length)
+        }
+    };
+    der.get(..length.checked_add(header)?)
+}
+
 /// The event collector. It is reached the same way as Docusign, except for hosts that need no proxy.
-fn hec(stanza: &Complete, network: &Network) -> Result<Option<HecSettings>> {
+fn hec(
+    stanza: &Complete,
+    network: &Network,
+    proxy: Option<&ProxySettings>,
+) -> Result<Option<HecSettings>> {
     let (url_name, token_name) = (HEC_URL.name, HEC_TOKEN.name);
     let (url, token) = match (stanza.get(&HEC_URL), stanza.get(&HEC_TOKEN)) {
         (None, None) => return Ok(None),
@@ -382,9 +417,8 @@ fn hec(stanza: &Complete, network: &Network) -> Result<Option<HecSettings>> {
     let url =
         hec::base_url(url).map_err(|problem| anyhow!("the parameter {url_name} {problem}"))?;
     let near = is_loopback(&url);
-    let proxy = network.proxy.clone().filter(|_| !near);
+    let proxy = proxy.filter(|_| !near).cloned();
     let network = Network {
-        environment_proxy: !near,
         no_proxy: true,
         remedy: failures::hec_network_remedy,
         tls: is_encrypted(proxy.as_ref()) || url.scheme() == "https",
@@ -436,7 +470,7 @@ mod tests {
         assert_eq!(settings.stream.limit, 2000);
         assert_eq!(settings.start_from, StartFrom::SevenDaysAgo);
         assert_eq!(settings.identity.integration_key, GUID.to_lowercase());
-        assert!(settings.network.environment_proxy && settings.network.tls);
+        assert!(settings.network.tls);
     }
 
     #[test]
@@ -503,6 +537,8 @@ mod tests {
             ),
             ("auth_url", "https://example.com"),
             ("auth_url", "http://account.docusign.com"),
+            ("auth_url", "https://account.docusign.com/oauth"),
+            ("monitor_url", "https://lens.docusign.net/api/v2.0"),
             ("monitor_url", "https://lens.docusign.net.s3cret.com"),
             ("admin_url", "s3cret"),
         ] {
@@ -543,6 +579,48 @@ mod tests {
         let hec = settings(&near).unwrap().hec.unwrap();
         assert!(!hec.network.tls && hec.network.proxy.is_none());
         assert!(settings(&[]).unwrap().hec.is_none());
+    }
+
+    #[test]
+    fn a_password_for_the_proxy_requires_its_user() {
+        let proxy = ("proxy_url", "http://proxy.example.com:3128");
+        let error = settings(&[proxy, ("proxy_password", "s3cret")]).unwrap_err();
+        assert!(error.contains("proxy_user is missing"), "{error}");
+    }
+
+    #[test]
+    fn certificates_are_read_as_tools_write_them_and_a_broken_one_is_named() {
+        const CA: &[u8] = include_bytes!("../../tests/fixtures/test_only_ca.pem");
+        const OTHER: &[u8] = include_bytes!("../../tests/fixtures/test_only_certificate.pem");
+        const TRUSTED: &[u8] = include_bytes!("../../tests/fixtures/test_only_trusted_ca.pem");
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("ca.pem");
+        let path = file.to_str().unwrap();
+        let read = |pem: &[u8]| {
+            std::fs::write(&file, pem).unwrap();
+            settings(&[("ca_file", path)]).map(|settings| settings.network.ca_certificates.len())
+        };
+        assert_eq!(read(&[b"\xEF\xBB\xBF", CA, OTHER].concat()), Ok(2));
+        assert_eq!(read(&[b"Aussteller: M\xFCller\r\n", CA].concat()), Ok(1));
+        assert_eq!(read(TRUSTED), Ok(1));
+        let cut = &OTHER[..OTHER.len() / 2];
+        let error = read(&[CA, cut].concat()).unwrap_err();
+        assert!(
+            error.contains(path) && error.contains("number 2"),
+            "{error}"
+        );
+        assert!(
+            read(b"no certificate")
+                .unwrap_err()
+                .contains("contains no PEM")
+        );
+    }
+
+    #[test]
+    fn a_guid_may_bring_characters_of_no_width_along() {
+        let guid = format!("\u{feff}{GUID}\u{200b}");
+        let settings = settings(&[("user_id", &guid)]).unwrap();
+        assert_eq!(settings.identity.user_id, GUID.to_lowercase());
     }
 
     #[test]

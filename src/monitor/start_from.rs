@@ -4,10 +4,8 @@ use anyhow::{Result, bail};
 use chrono::{DateTime, NaiveDate, NaiveDateTime, TimeDelta, Utc};
 
 use super::settings::START_FROM;
+use crate::docusign::monitor_api::MAX_CURSOR_BYTES;
 use crate::params::iso;
-
-/// Docusign's cursors have some 50 characters.
-const MAX_CURSOR_CHARS: usize = 1024;
 
 /// Docusign's own default when no cursor is sent.
 const DEFAULT_START: TimeDelta = TimeDelta::days(7);
@@ -89,6 +87,9 @@ fn date_or_time(text: &str) -> Option<DateTime<Utc>> {
     if let Ok(time) = DateTime::parse_from_rfc3339(text) {
         return Some(time.to_utc());
     }
+    if let Ok(time) = DateTime::parse_from_str(text, "%Y-%m-%dT%H:%M:%S%.f%z") {
+        return Some(time.to_utc());
+    }
     let without_offset = text.trim_end_matches('Z');
     ["%Y-%m-%dT%H:%M:%S%.f", "%Y-%m-%dT%H:%M"]
         .iter()
@@ -99,7 +100,7 @@ fn date_or_time(text: &str) -> Option<DateTime<Utc>> {
 /// Cursors are opaque, but all that have been seen contain digits and do not start with one
 /// (`aa_637218935854425652_637218935412032088_12`).
 fn looks_like_cursor(text: &str) -> bool {
-    text.len() <= MAX_CURSOR_CHARS
+    text.len() <= MAX_CURSOR_BYTES
         && text.chars().all(|c| c.is_ascii_graphic())
         && text.contains(|c: char| c.is_ascii_digit())
         && !text.starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '@'))
@@ -125,6 +126,8 @@ mod tests {
             ("2026-01-31T08:30:00.999+02:00", "2026-01-31T06:30:00Z"),
             ("2026-01-31T08:30:00", "2026-01-31T08:30:00Z"),
             ("2026-01-31T08:30Z", "2026-01-31T08:30:00Z"),
+            ("2026-01-31T08:30:00+0200", "2026-01-31T06:30:00Z"),
+            ("2026-01-31T08:30:00.5+0000", "2026-01-31T08:30:00Z"),
             ("earliest", "2021-01-01T00:00:00Z"),
             ("Earliest", "2021-01-01T00:00:00Z"),
             (

@@ -2,8 +2,8 @@
 //!
 //! It gets a token from Docusign, asks for one record, and asks an event collector whether it accepts its token, all
 //! within the time that a form may take. A definite no refuses the save. Where somebody cannot be reached, a new input
-//! or a new key is refused, but no edit of an input whose key is known: an outage must not keep anybody from changing
-//! an index.
+//! or a new key is refused, but no edit of an input whose key is known: an outage must not prevent anybody from
+//! changing an index.
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
@@ -25,12 +25,14 @@ use crate::splunk::Session;
 use crate::splunk::hec::{self, HecError, HecSettings};
 use crate::splunk::input_definition::{InputDefinition, MASK, Stanza};
 use crate::splunk::log::Fields;
-use crate::splunk::rest::Entry;
+use crate::splunk::rest::{Entry, Rest};
+use crate::splunk::scheme::Argument;
+use crate::splunk::secure_storage;
 
 /// How long the test may take altogether; splunkd's form waits for it.
 const LIMIT: Duration = Duration::from_secs(8);
 
-/// Checks an input before Splunk saves it: first by itself, then against Docusign.
+/// Checks an input before Splunk saves it: the arguments first, then the connections.
 ///
 /// # Errors
 /// The message for the form: what is wrong and what to do.
@@ -57,7 +59,7 @@ pub(super) fn validate(definition: InputDefinition, session: &Session) -> Result
     {
         return Ok(());
     }
-    require_secrets_of_new_destinations(saved.as_ref(), &stanza)?;
+    require_secrets_of_new_destinations(saved.as_ref(), &stanza, &splunkd)?;
     let configured = match configure(stanza, &splunkd, now) {
         Ok(configured) => configured,
         // The arguments are good, and the key cannot have changed.
@@ -66,9 +68,9 @@ pub(super) fn validate(definition: InputDefinition, session: &Session) -> Result
     };
     let key_is_known = match configured.key_source {
         KeySource::Pasted => false,
-        KeySource::Stored => true,
-        // Whether the file holds another key than before cannot be seen.
-        KeySource::File => saved.is_some(),
+        // Whether the storage or the file holds another key than before cannot be seen. The set-up page stores a key
+        // before there is an input, so its mask is that of a new key.
+        KeySource::Stored | KeySource::File => saved.is_some(),
     };
     // An input that exists has its position; only a new one begins at start_from.
     let cursor = match saved {
@@ -107,13 +109,27 @@ fn only_masks(saved: &Entry, edited: &Stanza) -> bool {
 
 /// A stored secret is for the address that it was entered for: whoever may edit the input, but not read its secrets,
 /// must not have them sent elsewhere.
-fn require_secrets_of_new_destinations(saved: Option<&Entry>, edited: &Stanza) -> Result<()> {
+///
+/// The set-up page stores a secret before it writes the stanza, so that it comes with the mask although it has just been
+/// entered. It stores the address beside the secret, under the name of that parameter.
+fn require_secrets_of_new_destinations(
+    saved: Option<&Entry>,
+    edited: &Stanza,
+    splunkd: &Rest,
+) -> Result<()> {
+    let was_entered_for = |destination: &Argument, address: &str| {
+        secure_storage::load(splunkd, &DS_MONITOR, &edited.name)
+            .unwrap_or_default()
+            .get(destination.name)
+            .is_some_and(|stored| stored.expose().trim_end_matches('/') == address)
+    };
     for (secret, destination) in [(&HEC_TOKEN, &HEC_URL), (&PROXY_PASSWORD, &PROXY_URL)] {
         let before = saved.and_then(|saved| saved.text(destination.name));
         let before = before.as_deref().unwrap_or_default().trim();
         let after = edited.get(destination).unwrap_or_default();
-        let is_new = before.trim_end_matches('/') != after.trim_end_matches('/');
-        if is_new && !after.is_empty() && edited.get(secret) == Some(MASK) {
+        let after = after.trim_end_matches('/');
+        let is_new = before.trim_end_matches('/') != after && !after.is_empty();
+        if is_new && edited.get(secret) == Some(MASK) && !was_entered_for(destination, after) {
             bail!(
                 "the parameter {} is masked, but {} has changed, and a stored secret is not sent to another address: enter {} again",
                 secret.name,
@@ -159,7 +175,7 @@ fn test_connections(
 ) -> Result<(), Untested> {
     let (answer, answered) = channel();
     let clock = Arc::clone(clock);
-    // A thread of its own, because resolving a name, for one, takes no time limit.
+    // In another thread, because resolving a name, for one, takes no time limit.
     std::thread::spawn(move || {
         let _ = answer.send(ask(configured, &cursor, &clock));
     });
@@ -204,8 +220,8 @@ pub(super) fn monitor_api(client: Client, settings: &Settings, key: PrivateKey) 
     MonitorApi::new(client, grant, one_record)
 }
 
-/// Asks an event collector whether it accepts its token.
-pub(super) fn probe(mut hec: HecSettings) -> Result<(), HecError> {
+/// Asks an event collector whether it accepts its token, and returns what it said.
+pub(super) fn probe(mut hec: HecSettings) -> Result<String, HecError> {
     hec.network.patience = Patience::INTERACTIVE;
     hec::probe(&hec)
 }

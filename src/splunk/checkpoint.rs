@@ -263,7 +263,7 @@ enum Unusable {
     Unread(anyhow::Error),
 }
 
-/// `<name with odd characters as _>-<8 hex digits of SHA-256 of the full name>`: a name of its own for every input
+/// `<name with odd characters as _>-<8 hex digits of SHA-256 of the full name>`: a different name for every input
 /// in files and in secure storage, although inputs' names may differ in case only or hold any character.
 #[must_use]
 pub fn file_stem(input: &str) -> String {

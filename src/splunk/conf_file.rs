@@ -24,7 +24,7 @@ const MAX_KEY_CHARS: usize = 32;
 /// Letters that may be wrong, missing or swapped in the name of an argument.
 const MAX_TYPOS: usize = 3;
 
-/// Keys that Splunk gives every input, so that a file may come from there. Source: inputs.conf.spec.
+/// Keys of every input in Splunk: the file may come from there. Source: inputs.conf.spec.
 const SPLUNKS_OWN_KEYS: [&str; 17] = [
     "_TCP_ROUTING",
     "crcSalt",
@@ -126,7 +126,7 @@ impl Options {
             .any(|secret| params.get(secret.name).is_some_and(is_clear));
         if in_file && can_be_read_by_others(path) {
             warn(&format!(
-                "The file {} contains a secret and can be read by other users of this machine: chmod 600, or put the secret in a file of its own or the environment",
+                "The file {} contains a secret and can be read by other users of this machine: chmod 600, or move the secret to another file or to the environment",
                 path.display()
             ));
         }
@@ -239,8 +239,8 @@ fn params(path: &Path, scheme: &Scheme, name: &str) -> Result<BTreeMap<String, S
     Ok(params)
 }
 
-/// Splunk's syntax: stanzas in brackets, `key = value`, `#` comments, a backslash at the end that goes on with the
-/// next line. What stands before the first stanza belongs to `[default]`.
+/// Splunk's syntax: stanzas in brackets, `key = value`, `#` comments, a backslash at the end that
+/// continues with the next line. What precedes the first stanza belongs to `[default]`.
 fn stanzas(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
     let mut stanzas: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut stanza = "default".to_owned();

@@ -1,8 +1,7 @@
-//! The form of an input in Splunk Web: `default/data/ui/manager/<kind>.xml`, in the place of the one that Splunk
-//! generates.
+//! The form of an input in Splunk Web: `default/data/ui/manager/<kind>.xml`, instead of the one that Splunk generates.
 //!
-//! Another printing of the declaration in [`super::scheme`]. A form of its own shows only what it lists, so Splunk's
-//! own settings of an input stand in it too. Format: Splunk's manual "Modular inputs", "Create a custom user
+//! Another printing of the declaration in [`super::scheme`]. Such a form shows only what it lists, so it lists
+//! Splunk's own settings of an input too. Format: Splunk's manual "Modular inputs", "Create a custom user
 //! interface"; element types are those of Splunk's own pages.
 
 use std::fmt::Write as _;
@@ -128,11 +127,11 @@ const NAME_ELEMENT: &str = "        \
         </element>
 ";
 
-/// Splunk's own settings of an input. The list of indexes is asked for as Splunk's own forms do it.
+/// Splunk's own settings of an input. The list of indexes is requested as in Splunk's own forms.
 const SCHEDULE_ELEMENTS: &str = "        \
 <element name=\"interval\" type=\"textfield\" label=\"Interval\">
           <view name=\"list\"/><view name=\"edit\"/><view name=\"create\"/>
-          <key name=\"exampleText\">Seconds between two runs, or a cron schedule of five fields.</key>
+          <key name=\"exampleText\">Seconds between two runs: 60 to 300 for events, 86400 for lookups. Or a cron schedule of five fields.</key>
         </element>
         <element name=\"index\" type=\"select\" label=\"Index\">
           <view name=\"list\"/><view name=\"edit\"/><view name=\"create\"/>

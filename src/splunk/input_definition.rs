@@ -24,7 +24,7 @@ const MAX_DOCUMENT_BYTES: u64 = 8 * 1024 * 1024;
 /// Splunk's documents have five levels.
 const MAX_DEPTH: usize = 64;
 
-/// What splunkd stores in the place of a secret that it has been given before.
+/// What a stanza contains instead of a secret that is in secure storage.
 pub const MASK: &str = "******";
 
 /// What splunkd writes instead of a host when an input leaves the choice to it.
@@ -111,7 +111,7 @@ impl Stanza {
 }
 
 impl InputDefinition {
-    /// Reads the document of a run: exactly one stanza of `kind`, because the scheme asks for a process a stanza.
+    /// Reads the document of a run: exactly one stanza of `kind`, because the scheme requests one process per stanza.
     ///
     /// # Errors
     /// Anything that is not such a document; the message never shows a parameter's value.
@@ -233,7 +233,7 @@ impl Element {
             .map(|(_, value)| value.as_str())
     }
 
-    /// `<param>` and `<param_list>`; the values of a list are joined with commas, as they stand in a conf file.
+    /// `<param>` and `<param_list>`; the values of a list are joined with commas, as in a conf file.
     fn params(&self) -> BTreeMap<String, String> {
         let mut params = BTreeMap::new();
         for child in &self.children {
@@ -308,7 +308,7 @@ fn read_document(from: impl Read) -> Result<Element> {
     }
 }
 
-/// The parser's own messages can quote the document, and with it a secret, so only the place is told.
+/// The parser's own messages can quote the document, and with it a secret, so the error names the place only.
 fn next_event<'b, R: BufRead>(
     reader: &mut Reader<R>,
     buffer: &'b mut Vec<u8>,

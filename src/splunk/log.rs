@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use crate::base::secret::redact;
 
-/// The longest line. Where a pipe has room at all, it has room for so many bytes (`PIPE_BUF` of Linux).
+/// The longest line. A pipe that has room at all has room for this many bytes (`PIPE_BUF` of Linux).
 const MAX_LINE_BYTES: usize = 4096;
 
 /// How long the last words of a run wait for a reader.
@@ -47,7 +47,7 @@ impl Level {
 /// reads must hold up neither the delivery nor the end of a run.
 #[derive(Clone)]
 pub struct Log {
-    out: Arc<Mutex<Output>>,
+    out: Arc<Mutex<Writer>>,
     always: Fields,
 }
 
@@ -69,7 +69,7 @@ fn stderr_has_room(_: Duration) -> bool {
     true
 }
 
-struct Output {
+struct Writer {
     out: Box<dyn Write + Send>,
     has_room: HasRoom,
     /// Lines that found no room since the last one that did.
@@ -91,7 +91,7 @@ impl Log {
 
     fn with_room(out: Box<dyn Write + Send>, has_room: HasRoom) -> Self {
         Self {
-            out: Arc::new(Mutex::new(Output {
+            out: Arc::new(Mutex::new(Writer {
                 out,
                 has_room,
                 lost: 0,
@@ -141,7 +141,7 @@ impl Log {
     }
 }
 
-impl Output {
+impl Writer {
     fn write(&mut self, text: &str, patience: Duration) {
         if !(self.has_room)(patience) {
             self.lost += 1;

@@ -12,6 +12,7 @@ pub mod log;
 pub mod rest;
 pub mod scheme;
 pub mod secure_storage;
+pub mod stdout;
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
@@ -25,10 +26,10 @@ use quick_xml::escape::escape;
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::redact;
 use conf_file::Options;
-use event::{EventWriter, Format};
 use input_definition::InputDefinition;
 use log::{Failure, Fields, Level, Log, sentence};
 use scheme::Scheme;
+use stdout::{EventWriter, Format};
 
 /// A kind of input. [`main`] speaks the protocol and calls these.
 pub trait ModularInput {
@@ -52,12 +53,12 @@ pub trait ModularInput {
         false
     }
 
-    /// Commands for a person, beside the protocol's own; they want the configuration of a run.
+    /// Commands for a person, in addition to the protocol's; they need the configuration of a run.
     fn commands(&self) -> &'static [Command] {
         &[]
     }
 
-    /// Carries out one of [`ModularInput::commands`] and tells whether all is well.
+    /// Carries out one of [`ModularInput::commands`]; true if all is well.
     ///
     /// # Errors
     /// Why it could not be carried out.
@@ -113,7 +114,7 @@ impl Session {
     /// # Errors
     /// The process has no standard output.
     pub fn event_writer(&self) -> Result<EventWriter> {
-        let out = event::standard_output().context("could not open the standard output")?;
+        let out = stdout::standard_output().context("could not open the standard output")?;
         EventWriter::new(
             out,
             self.format,
@@ -252,7 +253,7 @@ fn dispatch(input: &dyn ModularInput, mut session: Session) -> Result<ExitCode> 
             let definition = match source {
                 Source::Conf(options) => options.read(scheme, &session.log)?,
                 Source::Splunkd => InputDefinition::read_run(scheme.kind, stdin.lock())
-                    .with_context(|| format!("{name} wants the input's configuration on stdin: splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}", kind = scheme.kind))?,
+                    .with_context(|| format!("{name} needs the input's configuration on stdin: splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}", kind = scheme.kind))?,
             };
             let well = input.command(name, &arguments, definition, &session)?;
             Ok(if well {
@@ -321,7 +322,7 @@ fn report(log: &Log, error: &anyhow::Error) {
 
 /// Answers that are not events: the scheme, a validation message, the help.
 fn print(text: &str) -> Result<ExitCode> {
-    event::standard_output()
+    stdout::standard_output()
         .and_then(|mut out| out.write_all(text.as_bytes()))
         .context("could not write to the standard output")?;
     Ok(ExitCode::SUCCESS)
@@ -390,7 +391,7 @@ fn help(input: &dyn ModularInput) -> String {
     help
 }
 
-/// The folder that Splunk is installed in, as splunkd tells its inputs.
+/// The folder that Splunk is installed in; splunkd sets it for its inputs.
 #[must_use]
 pub fn home() -> Option<PathBuf> {
     std::env::var_os("SPLUNK_HOME").map(PathBuf::from)
@@ -414,8 +415,8 @@ fn leave_no_core_file() {
     }
 }
 
-/// splunkd can hand down an `SSL_CERT_FILE` of its own, which vouches for Splunk and not for the internet. The TLS
-/// library would trust it instead of the system's, so the process starts itself again without it.
+/// splunkd can pass on its own `SSL_CERT_FILE`, which is for Splunk and not for the internet. The TLS library would
+/// trust it instead of the system's, so the process starts again without it.
 #[cfg(unix)]
 fn shed_splunks_certificates() -> Result<()> {
     use std::os::unix::process::CommandExt;
@@ -445,8 +446,8 @@ fn shed_splunks_certificates() -> Result<()> {
     Ok(())
 }
 
-/// A panic in any thread becomes one FATAL line and the end of the process. Only the place is told: the message
-/// of a panic can hold data.
+/// A panic in any thread becomes one FATAL line and the end of the process. The line names the place
+/// only: the message of a panic can contain data.
 fn report_panics(log: Log) {
     std::panic::set_hook(Box::new(move |panic| {
         let fields = Fields::new()
@@ -455,7 +456,7 @@ fn report_panics(log: Log) {
         log.write(
             Level::Fatal,
             &fields,
-            "This is a defect of the program: please report it with this line. The next run goes on from the saved position.",
+            "This is a defect of the program: please report it with this line. The next run continues from the saved position.",
         );
         #[expect(
             clippy::disallowed_methods,

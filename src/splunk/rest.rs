@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::base::durable;
-use crate::base::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback};
+use crate::base::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback, server_text};
 use crate::base::secret::Secret;
 
 /// splunkd is on this machine or next to it.
@@ -26,13 +26,10 @@ const PROGRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// The same for an edit, which splunkd lets our own external validation judge first.
 const EDIT_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Far more than the entries that are asked for.
+/// Far more than the requested entries have.
 const MAX_BODY_BYTES: u64 = 16 * 1024 * 1024;
 
-/// The longest message of splunkd's that is passed on.
-const MAX_MESSAGE_CHARS: usize = 300;
-
-/// What may stand in a path segment as it is.
+/// Characters that a path segment may contain as they are.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -43,7 +40,7 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 const INPUTS: [&str; 5] = ["servicesNS", "-", "-", "data", "inputs"];
 
 /// The splunkd that started this process, or the knowledge that there is none.
-pub struct Rest(Result<Connection, Unusable>);
+pub struct Rest(Result<Connection, NoConnection>);
 
 struct Connection {
     http: Client,
@@ -52,7 +49,7 @@ struct Connection {
 }
 
 /// Why there is no connection, from the start.
-enum Unusable {
+enum NoConnection {
     Standalone,
     AddressMissing,
     TlsFailed(String),
@@ -160,14 +157,14 @@ impl fmt::Display for RestError {
 
 impl std::error::Error for RestError {}
 
-impl From<&Unusable> for RestError {
-    fn from(unusable: &Unusable) -> Self {
-        match unusable {
-            Unusable::Standalone => Self::NoSplunkd,
-            Unusable::AddressMissing => {
+impl From<&NoConnection> for RestError {
+    fn from(none: &NoConnection) -> Self {
+        match none {
+            NoConnection::Standalone => Self::NoSplunkd,
+            NoConnection::AddressMissing => {
                 Self::Unusable("Splunk's configuration names no server_uri".to_owned())
             }
-            Unusable::TlsFailed(error) => {
+            NoConnection::TlsFailed(error) => {
                 Self::Unusable(format!("could not set up TLS towards splunkd: {error}"))
             }
         }
@@ -184,7 +181,7 @@ impl Rest {
     /// No splunkd: the input runs from a plain file.
     #[must_use]
     pub fn none() -> Self {
-        Self(Err(Unusable::Standalone))
+        Self(Err(NoConnection::Standalone))
     }
 
     /// Reads the entries below a path; `count=-1` makes that all of them.
@@ -264,9 +261,9 @@ impl Rest {
 }
 
 impl Connection {
-    fn new(server_uri: &str, session_key: Secret) -> Result<Self, Unusable> {
+    fn new(server_uri: &str, session_key: Secret) -> Result<Self, NoConnection> {
         let base =
-            base_url(server_uri, PlainHttp::Anywhere).map_err(|_| Unusable::AddressMissing)?;
+            base_url(server_uri, PlainHttp::Anywhere).map_err(|_| NoConnection::AddressMissing)?;
         let mut builder = Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
@@ -281,7 +278,7 @@ impl Connection {
         };
         let http = builder
             .build()
-            .map_err(|error| Unusable::TlsFailed(error.to_string()))?;
+            .map_err(|error| NoConnection::TlsFailed(error.to_string()))?;
         Ok(Self {
             http,
             base,
@@ -318,7 +315,7 @@ impl Connection {
             .map_or_else(|| "without a message".to_owned(), |message| message.text);
         Err(RestError::Refused {
             status: answer.status,
-            text: text.chars().take(MAX_MESSAGE_CHARS).collect(),
+            text: server_text(&text),
         })
     }
 }

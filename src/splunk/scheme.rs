@@ -1,4 +1,4 @@
-//! Introspection: what Splunk asks for with `--scheme`, and the `inputs.conf.spec` that says the same.
+//! Introspection: the answer to `--scheme`, and the `inputs.conf.spec` that says the same.
 //!
 //! An argument is declared once; the XML and the spec file both print that declaration. Code reads the value of an
 //! argument by its declaration too, so that a misspelt name does not compile. Format: Splunk's manual "Modular
@@ -17,7 +17,7 @@ pub struct Argument {
     pub title: &'static str,
     /// What to enter, in whole sentences.
     pub description: &'static str,
-    /// The type that splunkd gives the value in REST answers; it does not check it.
+    /// The type of the value in splunkd's REST answers; splunkd does not check it.
     pub data_type: DataType,
     /// Whether splunkd refuses to create an input without it.
     pub required: bool,

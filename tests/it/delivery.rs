@@ -11,9 +11,9 @@ use ds_monitor::base::clock::{Clock, SystemClock};
 use ds_monitor::base::http::Network;
 use ds_monitor::base::retry::Patience;
 use ds_monitor::docusign::BaseUrl;
-use ds_monitor::docusign::client::Client;
-use ds_monitor::docusign::jwt_grant::{Identity, JwtGrant, SCOPE_IMPERSONATION};
-use ds_monitor::docusign::monitor_api::{End, MonitorApi, Stream, StreamSettings};
+use ds_monitor::docusign::client::{ApiError, Client};
+use ds_monitor::docusign::jwt_grant::{Applicant, JwtGrant, SCOPE_IMPERSONATION};
+use ds_monitor::docusign::monitor_api::{End, MonitorApi, Next, Page, Stream, StreamSettings};
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::settings::USER_AGENT;
 use ds_monitor::splunk::checkpoint::file_stem;
@@ -774,14 +774,13 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
         remedy: |_| "",
         proxy: None,
         ca_certificates: vec![],
-        environment_proxy: false,
         no_proxy: false,
         tls: false,
         patience,
     };
     let client = Client::new(network, Arc::clone(clock) as _, |_| "", Arc::new(|_| ())).unwrap();
     let address = BaseUrl::parse(&docusign.url()).unwrap();
-    let identity = Identity {
+    let identity = Applicant {
         auth_url: address.clone(),
         integration_key: INTEGRATION_KEY.to_owned(),
         user_id: USER_ID.to_owned(),
@@ -812,6 +811,20 @@ fn pages_of(sizes: &[usize]) -> Docusign {
     docusign.page(&cursor, &cursor, &[])
 }
 
+fn end(next: Result<Next, ApiError>) -> End {
+    match next.unwrap() {
+        Next::End(end) => end,
+        Next::Page(page) => panic!("no end, but {page:?}"),
+    }
+}
+
+fn next_page(next: Result<Next, ApiError>) -> Page {
+    match next.unwrap() {
+        Next::Page(page) => page,
+        Next::End(end) => panic!("no page, but {end:?}"),
+    }
+}
+
 #[test]
 fn docusign_is_given_a_pause_after_an_empty_page_and_from_the_third_small_page_on() {
     let pages = [
@@ -833,12 +846,12 @@ fn docusign_is_given_a_pause_after_an_empty_page_and_from_the_third_small_page_o
     let mut stream = stream(&docusign, &clock, Patience::RUN);
     let mut expected = vec![];
     for (size, pauses) in pages {
-        assert_eq!(stream.next_page().unwrap().unwrap().len(), size);
+        assert_eq!(next_page(stream.next_page()).len(), size);
         assert_eq!(clock.take(), expected);
         expected = vec![Duration::from_secs(1); usize::from(pauses)];
     }
-    assert!(stream.next_page().unwrap().unwrap().is_empty());
-    assert_eq!(stream.next_page().unwrap().unwrap_err(), End::CaughtUp);
+    assert!(next_page(stream.next_page()).is_empty());
+    assert_eq!(end(stream.next_page()), End::CaughtUp);
     assert_eq!(clock.take(), [Duration::ZERO; 0]);
 }
 
@@ -852,13 +865,10 @@ fn after_sixty_empty_pages_in_a_row_the_rest_is_left_to_the_next_run() {
     let clock = Arc::<Pauses>::default();
     let mut stream = stream(&docusign, &clock, Patience::RUN);
     for number in 1..=120 {
-        let page = stream.next_page().unwrap().unwrap();
+        let page = next_page(stream.next_page());
         assert_eq!(page.end_cursor, Some(format!("p{number}")));
     }
-    assert_eq!(
-        stream.next_page().unwrap().unwrap_err(),
-        End::OnlyEmptyPages
-    );
+    assert_eq!(end(stream.next_page()), End::OnlyEmptyPages);
     assert_eq!(clock.take(), [Duration::from_secs(1); 119]);
     assert_eq!(docusign.stream_cursors().len(), 120);
 }
@@ -873,11 +883,14 @@ fn pages_without_data_are_followed_to_those_with_data() {
         .raw_page("p4", r#"{"endCursor":"p4","data":null}"#);
     let clock = Arc::<Pauses>::default();
     let mut stream = stream(&docusign, &clock, Patience::RUN);
-    let sizes: Vec<_> = std::iter::from_fn(|| stream.next_page().unwrap().ok())
-        .map(|page| page.len())
-        .collect();
+    let sizes: Vec<_> = std::iter::from_fn(|| match stream.next_page().unwrap() {
+        Next::Page(page) => Some(page),
+        Next::End(_) => None,
+    })
+    .map(|page| page.len())
+    .collect();
     assert_eq!(sizes, [0, 0, 0, 1, 0]);
-    assert_eq!(stream.next_page().unwrap().unwrap_err(), End::CaughtUp);
+    assert_eq!(end(stream.next_page()), End::CaughtUp);
 }
 
 #[test]
@@ -895,14 +908,14 @@ fn a_page_that_stalls_is_asked_for_again_and_one_that_only_crawls_is_not() {
     docusign.spoil(1, |page| page.stall_after(10_000));
     docusign.fault(2, Reply::stall());
     stream.reuse(b"what was there before".repeat(5_000));
-    let page = stream.next_page().unwrap().unwrap();
+    let page = next_page(stream.next_page());
     assert!(page.records().map(|record| record.json).eq(&records[..200]));
     assert_eq!(clock.take().len(), 2);
     stream.reuse(page.into_buffer());
 
     // In all longer than what is waited for progress.
     docusign.spoil(4, |page| page.in_pieces(12, PATIENCE.progress / 10));
-    let page = stream.next_page().unwrap().unwrap();
+    let page = next_page(stream.next_page());
     assert!(page.records().map(|record| record.json).eq(&records[200..]));
     assert_eq!(clock.take(), [Duration::ZERO; 0]);
 
@@ -925,7 +938,7 @@ fn a_stream_that_runs_in_circles_is_followed_once_at_the_most() {
         let clock = Arc::<Pauses>::default();
         let mut stream = stream(&docusign, &clock, Patience::RUN);
         for number in 1..=last {
-            let page = stream.next_page().unwrap().unwrap();
+            let page = next_page(stream.next_page());
             assert_eq!(page.end_cursor, Some(format!("p{number}")));
         }
         let error = stream.next_page().unwrap_err();

@@ -7,7 +7,7 @@ use support::docusign::{
     ACCESS_TOKEN_MARK, Docusign, ORGANIZATION_ID, PRIVATE_KEY, sample_records, sample_timestamp,
 };
 use support::http::Reply;
-use support::input::{Input, Outcome};
+use support::input::{DEADLINE, Input, Outcome};
 use support::splunkd::SESSION_KEY;
 
 fn data(outcome: &Outcome) -> Vec<String> {
@@ -234,4 +234,54 @@ fn no_address_outside_docusign_is_ever_called() {
     run.assert_exit(1);
     assert!(run.stderr.contains("redirect"), "{}", run.report());
     assert!(elsewhere.requests().is_empty());
+}
+
+#[test]
+fn where_events_would_be_lost_nothing_is_collected_and_no_position_is_saved() {
+    let docusign = Docusign::new().records(sample_records(0..5));
+    for device in ["/dev/null", "/dev/zero"] {
+        let folder = tempdir().unwrap();
+        let input = Input::for_docusign("prod", &docusign, folder.path());
+        let mut child = std::process::Command::new(ds_monitor())
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::fs::File::options().write(true).open(device).unwrap())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        std::io::Write::write_all(&mut stdin, input.input_xml().as_bytes()).unwrap();
+        drop(stdin);
+        let output = child.wait_with_output().unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains("null device"), "{stderr}");
+        assert!(docusign.requests().is_empty());
+        assert!(folder.path().read_dir().unwrap().next().is_none());
+    }
+}
+
+#[test]
+fn an_output_that_does_not_block_is_waited_for_like_any_slow_reader() {
+    let docusign = Docusign::new().records(sample_records(0..400));
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path());
+    let (mut ours, theirs) = std::io::pipe().unwrap();
+    let flags = rustix::fs::fcntl_getfl(&theirs).unwrap();
+    rustix::fs::fcntl_setfl(&theirs, flags | rustix::fs::OFlags::NONBLOCK).unwrap();
+    let mut child = std::process::Command::new(ds_monitor())
+        .stdin(std::process::Stdio::piped())
+        .stdout(theirs)
+        .stderr(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    std::io::Write::write_all(&mut stdin, input.input_xml().as_bytes()).unwrap();
+    drop(stdin);
+    // The pipe is full before anybody reads.
+    docusign.wait_for_requests(2, DEADLINE);
+    let mut stream = vec![];
+    std::io::Read::read_to_end(&mut ours, &mut stream).unwrap();
+    assert!(child.wait().unwrap().success());
+    let (events, rest) = support::input::Event::parse_all(&stream);
+    assert_eq!((events.len(), rest.as_str()), (400, ""));
 }

@@ -1,8 +1,10 @@
+use std::sync::{Arc, Mutex};
+
 use tempfile::tempdir;
 
 use crate::ds_monitor;
 use support::docusign::{Docusign, sample_records};
-use support::http::Reply;
+use support::http::{Reply, Server};
 use support::input::Input;
 
 /// One page goes wrong in one way; the run must deliver everything once all the same.
@@ -154,4 +156,72 @@ fn a_docusign_that_is_not_there_is_named() {
     let lines = run.log_lines();
     let last = lines.last().unwrap();
     assert!(last.sentence.contains("cannot be reached"), "{}", last.raw);
+}
+
+/// Taken for an empty page, each would be "caught up": exit 0 while every event is missing.
+#[test]
+fn what_is_no_page_is_no_end_of_the_stream_whatever_its_status_says() {
+    for (body, expected) in [
+        (
+            r#"{"errorCode":"INTERNAL_TROUBLE","message":"x n_events=7"}"#,
+            "INTERNAL_TROUBLE",
+        ),
+        (r#"{"error":"Organization is away"}"#, "is away"),
+    ] {
+        let docusign = Docusign::new().fault(1, Reply::json(200, body));
+        let folder = tempdir().unwrap();
+        let run = Input::for_docusign("prod", &docusign, folder.path()).run(ds_monitor());
+        run.assert_exit(1);
+        let lines = run.log_lines();
+        let last = lines.last().unwrap();
+        assert_eq!(last.level, "ERROR", "{}", run.report());
+        assert!(last.sentence.contains(expected), "{}", last.raw);
+        assert!(!last.raw.contains("n_events="), "{}", last.raw);
+    }
+}
+
+/// An answer that holds what it was sent must not carry a token or an assertion into Splunk's index.
+#[test]
+fn a_docusign_that_echoes_what_it_got_has_no_secret_logged() {
+    const TOKEN: &str = "eyJ0eXAiOiJNVCJ9.zQ4xVb81LkwPf.0aZ-s7Tq";
+    for status in [401, 403] {
+        let docusign = Docusign::new();
+        for nth in 1..=2 {
+            let token = format!(r#"{{"access_token":"{TOKEN}","expires_in":3600}}"#);
+            docusign.fault_on_token(nth, Reply::json(200, token));
+            let body = format!(r#"{{"errorCode":"{TOKEN}","message":"Bearer {TOKEN}"}}"#);
+            let reply = Reply::json(status, body);
+            docusign.fault(nth, reply.header("X-DocuSign-TraceToken", TOKEN));
+        }
+        let folder = tempdir().unwrap();
+        let run = Input::for_docusign("prod", &docusign, folder.path()).run(ds_monitor());
+        run.assert_exit(1)
+            .assert_no_secret(&[TOKEN, "zQ4xVb81LkwPf"]);
+        let lines = run.log_lines();
+        let last = lines.last().unwrap();
+        assert_eq!(last.field("status"), status.to_string());
+        assert!(last.raw.contains("******"), "{}", last.raw);
+    }
+    let assertions = Arc::new(Mutex::new(vec![]));
+    let server = Server::start({
+        let assertions = assertions.clone();
+        move |request| {
+            let form = request.form();
+            let assertion = form.iter().find(|(name, _)| name == "assertion");
+            let assertion = assertion.map(|(_, value)| value.clone()).unwrap();
+            assertions.lock().unwrap().push(assertion.clone());
+            let body = format!(r#"{{"error":"invalid_grant","error_description":"{assertion}"}}"#);
+            Reply::json(400, body)
+        }
+    });
+    let docusign = Docusign::new();
+    let folder = tempdir().unwrap();
+    let run = Input::for_docusign("prod", &docusign, folder.path())
+        .param("auth_url", server.url())
+        .run(ds_monitor());
+    run.assert_exit(1);
+    let assertions = assertions.lock().unwrap();
+    let start = &assertions[0][..40];
+    run.assert_no_secret(&[start]);
+    assert!(run.report().contains("******"), "{}", run.report());
 }

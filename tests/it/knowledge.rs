@@ -68,7 +68,7 @@ pub(crate) const RAW_FIELDS: [&str; 50] = [
 ];
 
 /// Settings that Splunk knows, as far as this app uses them; one that ends in `-` is the beginning of its name.
-const SETTINGS: [(&str, &[&str]); 7] = [
+const SETTINGS: [(&str, &[&str]); 8] = [
     (
         "props",
         &[
@@ -138,6 +138,7 @@ const SETTINGS: [(&str, &[&str]); 7] = [
             "build",
         ],
     ),
+    ("web", &["pattern", "methods"]),
 ];
 
 /// The tags by which CIM's data models find events.

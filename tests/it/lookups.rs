@@ -379,8 +379,8 @@ fn every_field_of_1234_users_in_three_accounts_comes_out_right() {
     );
     assert!(run.stdout.is_empty());
 
-    // 8 and 2 pages of 100, and 2 pages of 250.
-    assert_eq!(docusign.count(Door::Users), 8 + 2 + 2);
+    // 8 and 2 pages of 100, and 2 pages of 250; a last page that is full is followed by the question for more.
+    assert_eq!(docusign.count(Door::Users), 8 + 2 + 2 + 1);
     assert_eq!(docusign.token_requests(), 1);
     let mut paths = BTreeMap::<String, usize>::new();
     for request in docusign.requests() {
@@ -1263,14 +1263,16 @@ fn a_base_uri_that_is_not_docusigns_gets_no_request() {
         "https://na3.docusign.net@192.0.2.1",
         "http://192.0.2.1",
         "na3.docusign.net",
+        "",
     ] {
         let docusign = Docusign::new().directory(directory([Account {
             base_uri: Some(base_uri.to_owned()),
             ..account(ACCOUNT, true, samples(0..3))
         }]));
         let splunk = Splunk::with_prod(&docusign);
-        let before = splunk.files();
-        let sentence = failed(&splunk.refresh());
+        let refresh = splunk.refresh();
+        refresh.assert_exit(0);
+        let sentence = only(&refresh, "WARN").sentence;
         for part in ["base_uri", ACCOUNT, base_uri] {
             assert!(sentence.contains(part), "{part}: {sentence}");
         }
@@ -1278,7 +1280,6 @@ fn a_base_uri_that_is_not_docusigns_gets_no_request() {
             docusign.count(Door::Users) + docusign.count(Door::Elsewhere),
             0
         );
-        assert!(splunk.files() == before);
     }
 }
 
@@ -1309,13 +1310,61 @@ fn no_address_that_an_answer_names_is_followed() {
         });
     }
     well_refreshed(&splunk.refresh());
-    assert_eq!(docusign.count(Door::Users), 3 + 2);
+    // The last page of the second account is full, and so there may be another.
+    assert_eq!(docusign.count(Door::Users), 3 + 3);
     assert_eq!(splunk.table("ds_users").len(), 250 + 500);
 
     let redirect = Reply::text(302, "text/plain", "").header("Location", elsewhere.url());
-    docusign.fault_on_users(6, redirect);
+    docusign.fault_on_users(7, redirect);
     assert!(failed(&splunk.refresh()).contains("302"));
     assert!(elsewhere.requests().is_empty());
+}
+
+/// A total that is wrong, or none, ended the list after one page without a word: 150 users were missing.
+#[test]
+fn users_are_asked_for_until_a_page_is_empty_whatever_the_total_says() {
+    for total in ["0", "7", "100", ""] {
+        let docusign = Docusign::new().directory(one_account(250));
+        for nth in 1..=4 {
+            docusign.spoil_at(Door::Users, nth, move |reply| {
+                edited(&reply, |body| body["totalSetSize"] = total.into())
+            });
+        }
+        let splunk = Splunk::with_prod(&docusign);
+        well_refreshed(&splunk.refresh());
+        assert_eq!(splunk.table("ds_users").len(), 250, "{total}");
+    }
+}
+
+/// Those who are missing from such a list would count as gone.
+#[test]
+fn a_list_that_ends_before_its_total_is_a_warning_and_nobody_in_it_is_gone() {
+    let docusign = Docusign::new().directory(one_account(250));
+    docusign.spoil_at(Door::Users, 2, |reply| {
+        edited(&reply, |body| body["users"] = json!([]))
+    });
+    let splunk = Splunk::with_prod(&docusign);
+    let refresh = splunk.refresh();
+    refreshed(&refresh);
+    let warning = only(&refresh, "WARN").sentence;
+    for part in [ACCOUNT, "100 of 250", "keep their rows"] {
+        assert!(warning.contains(part), "{part}: {warning}");
+    }
+}
+
+/// A server that ignores where a page begins, and names a total that is never reached, was asked for ever.
+#[test]
+fn a_list_that_never_ends_is_an_error() {
+    let docusign = Docusign::new().directory(one_account(100));
+    for nth in 1..=50 {
+        let page = json!({"users": [{"userId": "same"}], "totalSetSize": nth * 1000});
+        docusign.fault_on_users(nth, Reply::json(200, page));
+    }
+    let splunk = Splunk::with_prod(&docusign);
+    let before = splunk.files();
+    assert!(failed(&splunk.refresh()).contains("does not end"));
+    assert_eq!(docusign.count(Door::Users), 1 + 10);
+    assert!(splunk.files() == before);
 }
 
 /// Rows of [`OLD`] of an input that is none of the tests'.
@@ -1381,7 +1430,9 @@ fn a_hundred_thousand_users_fit_into_64_mib_and_are_heard_of_on_the_way() {
         let body = json!({"users": users, "totalSetSize": USERS.to_string()});
         Arc::<[u8]>::from(body.to_string().into_bytes())
     });
-    let pages: Vec<_> = pages.collect();
+    let end = json!({"users": [], "totalSetSize": USERS.to_string()});
+    let end = Arc::<[u8]>::from(end.to_string().into_bytes());
+    let pages: Vec<_> = pages.chain([end]).collect();
     let esignature = Server::start(move |request| {
         let start: usize = request.query("start_position").unwrap().parse().unwrap();
         Reply::shared(200, "application/json", pages[start / 100].clone())
@@ -1421,7 +1472,7 @@ fn a_hundred_thousand_users_fit_into_64_mib_and_are_heard_of_on_the_way() {
         assert_eq!(line.field("n_users"), ((n + 1) * 5_000).to_string());
     }
     assert_eq!(progress.len(), ACCOUNTS * USERS / 5_000);
-    assert_eq!(esignature.requests().len(), ACCOUNTS * USERS / 100);
+    assert_eq!(esignature.requests().len(), ACCOUNTS * (USERS / 100 + 1));
     assert_eq!(docusign.token_requests(), 1);
     let table = fs::read_to_string(splunk.app_file("ds_users")).unwrap();
     assert_eq!(table.lines().count(), 1 + ACCOUNTS * USERS);

@@ -49,6 +49,9 @@ mod properties;
 /// The `ds_lookups` input: what becomes of Docusign's directory, and what it is that stays.
 mod lookups;
 
+/// The page Set up says what the code says: arguments, keys, entries in secure storage.
+mod web;
+
 /// The files that Splunk reads say what the code says, and the modules keep to their import table.
 mod tidy;
 
@@ -71,13 +74,27 @@ mod cim;
 mod detections;
 
 use std::path::Path;
+use std::sync::LazyLock;
+
+/// A folder with other builds of the programs to test, for example under emulation.
+const PROGRAMS: &str = "DS_MONITOR_PROGRAMS";
+
+fn program(name: &str, built: &str) -> &'static Path {
+    let path =
+        std::env::var_os(PROGRAMS).map_or_else(|| built.into(), |dir| Path::new(&dir).join(name));
+    Box::leak(path.into_boxed_path())
+}
 
 /// The collector under test.
 fn ds_monitor() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_ds_monitor"))
+    static PROGRAM: LazyLock<&Path> =
+        LazyLock::new(|| program("ds_monitor", env!("CARGO_BIN_EXE_ds_monitor")));
+    &PROGRAM
 }
 
 /// The companion under test.
 fn ds_lookups() -> &'static Path {
-    Path::new(env!("CARGO_BIN_EXE_ds_lookups"))
+    static PROGRAM: LazyLock<&Path> =
+        LazyLock::new(|| program("ds_lookups", env!("CARGO_BIN_EXE_ds_lookups")));
+    &PROGRAM
 }

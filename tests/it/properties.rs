@@ -13,10 +13,11 @@ use ds_monitor::docusign::monitor_api::Page;
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::position::{Identity, Position, State};
 use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
-use ds_monitor::splunk::event::{self, EventSink, EventWriter, Format};
+use ds_monitor::splunk::event::{self, EventSink};
 use ds_monitor::splunk::input_definition::InputDefinition;
 use ds_monitor::splunk::log::Log;
 use ds_monitor::splunk::scheme::Argument;
+use ds_monitor::splunk::stdout::{EventWriter, Format};
 use serde_json::Value;
 use tempfile::tempdir;
 

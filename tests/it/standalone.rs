@@ -328,7 +328,7 @@ fn default_and_kind_stanzas_apply_below_the_inputs_own() {
          unknown_setting = 1\n",
         support::docusign::INTEGRATION_KEY,
         support::docusign::USER_ID,
-        support::docusign::PRIVATE_KEY_PATH,
+        support::docusign::private_key_path(),
     );
     // Splunk's own editor and Windows' leave such files.
     for conf in [

@@ -2,6 +2,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::ds_monitor;
+use ds_monitor::splunk::checkpoint::file_stem;
 use support::docusign::{
     Docusign, ENCRYPTED_KEY, ENCRYPTED_KEY_PKCS1, INTEGRATION_KEY, OTHER_PRIVATE_KEY, PRIVATE_KEY,
     PUBLIC_KEY,
@@ -210,6 +211,12 @@ fn an_outage_refuses_a_new_input_or_key_but_no_edit_with_a_known_key() {
         .param("auth_url", &nobody)
         .splunkd(&splunkd);
     assert!(refusal(&new_input).contains("cannot be reached"));
+
+    // The set-up page stores a key before it writes the stanza, which therefore comes with the mask.
+    let (_, _, secret) = splunkd.secrets().remove(0);
+    splunkd.set_secret("ds_monitor", &file_stem("ds_monitor://new"), Some(&secret));
+    let stored_first = new_input.pasted_key("******");
+    assert!(refusal(&stored_first).contains("cannot be reached"));
 }
 
 #[test]
@@ -273,6 +280,13 @@ fn a_stored_secret_is_not_sent_to_another_address_than_it_was_entered_for() {
         );
     }
     assert!(theirs.requests().is_empty() && proxy.seen().is_empty());
+    // The set-up page stores the address beside the secret that was entered for it.
+    let told = secrets.replacen('{', &format!("{{\"hec_url\":\"{}\",", theirs.url()), 1);
+    splunkd.set_secret(realm, user, Some(&told));
+    let entered = saved.clone().param("hec_url", theirs.url());
+    let outcome = entered.validate(ds_monitor());
+    assert!(!String::from_utf8_lossy(&outcome.stdout).contains("again"));
+    assert!(!theirs.requests().is_empty());
     // The address itself may be written in another way.
     let slash = saved.param("hec_url", ours.url() + "/");
     let outcome = slash.validate(ds_monitor());

@@ -1,15 +1,16 @@
 //! Events as the body of a request, and where such a body may be cut.
 //!
-//! A batch is a row of JSON objects, one per event. Nothing here sends anything.
+//! A batch is a row of JSON objects, one per event. It is compressed as soon as it is complete, and kept in that form
+//! until Splunk has it. Nothing here sends anything.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::ops::Range;
 
 use flate2::Compression;
+use flate2::read::GzDecoder;
 use flate2::write::GzEncoder;
 use serde::Deserialize;
 use serde_json::value::RawValue;
-use uuid::Uuid;
 
 use super::HecSettings;
 use crate::splunk::event::Event;
@@ -67,87 +68,45 @@ impl Envelope {
     }
 }
 
-/// The events of one request.
+/// The events of one request, while they are gathered.
+#[derive(Default)]
 pub(super) struct Batch {
-    /// A channel of its own, so that an acknowledgement can only belong to this batch: indexers count from 0 again
-    /// after a restart, and each counts for itself.
-    pub(super) channel: Uuid,
     body: Vec<u8>,
     /// Where each event ends in the body.
     ends: Vec<usize>,
-    /// The position of the sink after the last event.
-    pub(super) position: u64,
 }
 
 impl Batch {
-    pub(super) fn new() -> Self {
-        Self {
-            channel: Uuid::new_v4(),
-            body: Vec::new(),
-            ends: Vec::new(),
-            position: 0,
-        }
-    }
-
     pub(super) fn push(&mut self, event: &Event<'_>, envelope: &Envelope) {
         envelope.append(event, &mut self.body);
         self.ends.push(self.body.len());
-    }
-
-    /// Number of events.
-    pub(super) fn len(&self) -> usize {
-        self.ends.len()
     }
 
     pub(super) fn is_empty(&self) -> bool {
         self.ends.is_empty()
     }
 
-    /// Size of the body, unpacked.
+    /// Size of the body.
     pub(super) fn bytes(&self) -> usize {
         self.body.len()
     }
 
-    /// The body, compressed.
-    pub(super) fn pack(&self) -> io::Result<Vec<u8>> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+    /// The batch as it is sent and held until Splunk has it.
+    pub(super) fn pack(self) -> io::Result<Packed> {
+        // Few batches compress worse than to a fifth.
+        let room = Vec::with_capacity(self.body.len() / 5);
+        let mut encoder = GzEncoder::new(room, Compression::fast());
         encoder.write_all(&self.body)?;
-        encoder.finish()
+        let mut body = encoder.finish()?;
+        body.shrink_to_fit();
+        Ok(Packed {
+            body,
+            ends: self.ends,
+        })
     }
 
-    /// The data of its first event, as it was before the envelope.
-    pub(super) fn first_data(&self) -> &str {
-        #[derive(Deserialize)]
-        struct Enveloped<'a> {
-            #[serde(borrow)]
-            event: &'a RawValue,
-        }
-        let enveloped: Option<Enveloped<'_>> = serde_json::from_slice(self.event(0)).ok();
-        enveloped.map_or("", |enveloped| enveloped.event.get())
-    }
-
-    /// Cuts the batch so that the event with number `bad` is alone, or in halves where no such event is known. Only
-    /// the last part has the batch's position, because only all parts together are the batch; the others have
-    /// `before`, the position before the batch.
-    pub(super) fn cut(&self, bad: Option<usize>, before: u64) -> Vec<Self> {
-        let count = self.len();
-        let cuts = match bad.filter(|bad| *bad < count) {
-            Some(bad) => vec![0, bad, bad + 1, count],
-            None => vec![0, count / 2, count],
-        };
-        let ranges = cuts.iter().zip(cuts.iter().skip(1));
-        let ranges = ranges.filter(|(from, to)| from < to);
-        let position = |to| if to == count { self.position } else { before };
-        ranges
-            .map(|(&from, &to)| self.part(from..to, position(to)))
-            .collect()
-    }
-
-    fn part(&self, numbers: Range<usize>, position: u64) -> Self {
-        let mut part = Self {
-            position,
-            ..Self::new()
-        };
+    fn part(&self, numbers: Range<usize>) -> Self {
+        let mut part = Self::default();
         for number in numbers {
             part.body.extend_from_slice(self.event(number));
             part.ends.push(part.body.len());
@@ -166,11 +125,71 @@ impl Batch {
     }
 }
 
+/// The events of one request, compressed.
+pub(super) struct Packed {
+    body: Vec<u8>,
+    /// Where each event ends in the body once it is unpacked.
+    ends: Vec<usize>,
+}
+
+impl Packed {
+    /// Number of events.
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// Size of the body, unpacked.
+    pub(super) fn bytes(&self) -> usize {
+        self.ends.last().copied().unwrap_or_default()
+    }
+
+    /// The body of a request, compressed.
+    pub(super) fn body(&self) -> &[u8] {
+        &self.body
+    }
+
+    fn unpack(&self) -> io::Result<Batch> {
+        let mut body = Vec::with_capacity(self.bytes());
+        GzDecoder::new(self.body.as_slice()).read_to_end(&mut body)?;
+        Ok(Batch {
+            body,
+            ends: self.ends.clone(),
+        })
+    }
+
+    /// The data of its first event, as it was before the envelope.
+    pub(super) fn first_data(&self) -> io::Result<String> {
+        #[derive(Deserialize)]
+        struct Enveloped<'a> {
+            #[serde(borrow)]
+            event: &'a RawValue,
+        }
+        let batch = self.unpack()?;
+        let enveloped: Option<Enveloped<'_>> = serde_json::from_slice(batch.event(0)).ok();
+        Ok(enveloped.map_or(String::new(), |it| it.event.get().to_owned()))
+    }
+
+    /// The parts to send instead of a batch that was refused, in this order. Where the refusal names the event with
+    /// number `bad`, that one goes first, so that others are accepted after it. Where it names none, these are the
+    /// halves; if nothing else is left to send (`is_last`), one event is kept back, which may show afterwards that
+    /// events are still accepted.
+    pub(super) fn cut(&self, bad: Option<usize>, is_last: bool) -> io::Result<Vec<Self>> {
+        let count = self.len();
+        let half = count / 2;
+        let ranges = match bad.filter(|bad| *bad < count) {
+            Some(bad) => vec![bad..bad + 1, 0..bad, bad + 1..count],
+            None if is_last => vec![0..half, half + 1..count, half..half + 1],
+            None => vec![0..half, half..count],
+        };
+        let batch = self.unpack()?;
+        let ranges = ranges.into_iter().filter(|range| !range.is_empty());
+        ranges.map(|range| batch.part(range).pack()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
-
-    use super::{Batch, Envelope};
+    use super::{Batch, Envelope, Packed};
     use crate::base::clock::Timestamp;
     use crate::splunk::event::Event;
 
@@ -189,38 +208,30 @@ mod tests {
         }
     }
 
-    fn batch(data: &[&str]) -> Batch {
-        let mut batch = Batch::new();
+    fn batch(data: &[&str]) -> Packed {
+        let mut batch = Batch::default();
         for data in data {
             batch.push(&event(data), &envelope(""));
         }
-        batch.position = 100;
-        batch
+        batch.pack().unwrap()
     }
 
-    /// The data of each part's events, and its position.
-    fn parts(batch: &Batch, bad: Option<usize>) -> Vec<(Vec<String>, u64)> {
-        let data = |part: &Batch| {
-            let body = String::from_utf8(part.body.clone()).unwrap();
+    /// The data of each part's events.
+    fn parts(batch: &Packed, bad: Option<usize>, is_last: bool) -> Vec<Vec<String>> {
+        let data = |part: &Packed| {
+            let body = String::from_utf8(part.unpack().unwrap().body).unwrap();
             let lines = body.lines().map(|line| {
                 let event: serde_json::Value = serde_json::from_str(line).unwrap();
                 event["event"].to_string()
             });
             lines.collect()
         };
-        let parts = batch.cut(bad, 50);
-        let channels: std::collections::HashSet<_> = parts.iter().map(|it| it.channel).collect();
-        assert_eq!(channels.len(), parts.len());
-        parts.iter().map(|it| (data(it), it.position)).collect()
-    }
-
-    fn part(data: &[&str], position: u64) -> (Vec<String>, u64) {
-        (data.iter().map(|&text| text.to_owned()).collect(), position)
+        batch.cut(bad, is_last).unwrap().iter().map(data).collect()
     }
 
     #[test]
     fn an_event_keeps_its_bytes_in_an_envelope_that_names_the_rest() {
-        let mut batch = Batch::new();
+        let mut batch = Batch::default();
         let envelope = envelope("\"source\":\"a \\\"b\\\"\",");
         let data = "{ \"a\":1.50e+3,\"a\":\"\\u00e4ä\"}";
         batch.push(
@@ -237,46 +248,42 @@ mod tests {
              {{\"sourcetype\":\"kind\",\"source\":\"a \\\"b\\\"\",\"event\":5}}\n"
         );
         assert_eq!(String::from_utf8(batch.body.clone()).unwrap(), expected);
-        assert_eq!(batch.first_data(), data);
         assert!(batch.event(0).len() <= data.len() + envelope.bytes());
-        let mut unpacked = String::new();
         let packed = batch.pack().unwrap();
-        flate2::read::GzDecoder::new(&packed[..])
-            .read_to_string(&mut unpacked)
-            .unwrap();
-        assert_eq!(unpacked, expected);
+        assert_eq!(packed.first_data().unwrap(), data);
+        assert_eq!((packed.len(), packed.bytes()), (2, expected.len()));
+        assert_eq!(packed.unpack().unwrap().body, expected.as_bytes());
     }
 
     #[test]
-    fn a_batch_is_cut_around_the_bad_event_and_only_its_last_part_has_its_position() {
+    fn a_batch_is_cut_around_the_bad_event_which_goes_first() {
         let batch = batch(&["0", "1", "2", "3"]);
         for (bad, expected) in [
-            (0, vec![part(&["0"], 50), part(&["1", "2", "3"], 100)]),
-            (
-                2,
-                vec![part(&["0", "1"], 50), part(&["2"], 50), part(&["3"], 100)],
-            ),
-            (3, vec![part(&["0", "1", "2"], 50), part(&["3"], 100)]),
+            (0, vec![vec!["0"], vec!["1", "2", "3"]]),
+            (2, vec![vec!["2"], vec!["0", "1"], vec!["3"]]),
+            (3, vec![vec!["3"], vec!["0", "1", "2"]]),
         ] {
-            assert_eq!(parts(&batch, Some(bad)), expected);
+            assert_eq!(parts(&batch, Some(bad), false), expected);
+            assert_eq!(parts(&batch, Some(bad), true), expected);
         }
     }
 
     #[test]
-    fn a_batch_whose_bad_event_is_not_known_is_halved() {
+    fn a_batch_whose_bad_event_is_not_known_is_halved_and_the_last_one_keeps_an_event_back() {
         let (four, three, one) = (
             batch(&["0", "1", "2", "3"]),
             batch(&["0", "1", "2"]),
             batch(&["0"]),
         );
-        let halves = vec![part(&["0", "1"], 50), part(&["2", "3"], 100)];
         for no_event in [None, Some(4), Some(usize::MAX)] {
-            assert_eq!(parts(&four, no_event), halves);
+            assert_eq!(parts(&four, no_event, false), [["0", "1"], ["2", "3"]]);
+            assert_eq!(
+                parts(&four, no_event, true),
+                [vec!["0", "1"], vec!["3"], vec!["2"]]
+            );
         }
-        assert_eq!(
-            parts(&three, None),
-            [part(&["0"], 50), part(&["1", "2"], 100)]
-        );
-        assert_eq!(parts(&one, None), [part(&["0"], 100)]);
+        assert_eq!(parts(&three, None, false), [vec!["0"], vec!["1", "2"]]);
+        assert_eq!(parts(&one, None, false), [["0"]]);
+        assert_eq!(parts(&one, None, true), [["0"]]);
     }
 }

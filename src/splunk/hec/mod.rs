@@ -1,15 +1,20 @@
 //! The HTTP Event Collector (HEC): the way into Splunk that confirms what it takes.
 //!
 //! [`HecWriter`] (`sink`) takes events as the standard output does. It cuts them into batches (`batch`), which a thread
-//! of its own (`courier`) posts in order through a client that judges the answers (`collector`). A batch counts as
-//! taken once Splunk has confirmed it: where the token acknowledges, when the indexers have the events; elsewhere, as
-//! in Splunk Cloud, when the event collector has accepted them. What is not confirmed in time is sent again. A single
-//! event that Splunk refuses is left out and reported; a whole batch never is.
+//! of its own (`courier`) posts in order, over few channels (`channels`), through a client that judges the answers
+//! (`collector`). A batch counts as taken once Splunk has confirmed it: where the token acknowledges, when the indexers
+//! have the events; elsewhere, as in Splunk Cloud, when the event collector has accepted them. What is not confirmed in
+//! time is sent again. A single event that Splunk refuses again and again, while it accepts others, is left out and
+//! reported; a whole batch never is.
+//!
+//! Events without a time go in batches of their own: some event collectors (Vector) give such an event the time of the
+//! one before it in the batch, instead of the time of its arrival.
 //!
 //! Format: Splunk's manual "Getting Data In", "Format events for HTTP Event Collector", "HTTP Event Collector indexer
 //! acknowledgment", and "Troubleshoot HTTP Event Collector" for the codes.
 
 mod batch;
+mod channels;
 mod collector;
 mod courier;
 mod sink;

@@ -9,21 +9,24 @@ use anyhow::{Context, Result};
 
 use super::HecSettings;
 use super::batch::{BATCH_BYTES, Batch, Envelope};
-use super::courier::{Courier, News, OnRefused, Settled};
+use super::courier::{Consignment, Courier, News, OnRefused, Settled};
 use crate::base::clock::Clock;
 use crate::splunk::event::{
     CHECK_INTERVAL, Event, EventSink, Progress, Receipt, STALL_WARNING, Stall, Undelivered,
 };
-use crate::splunk::log::{Fields, Log};
+use crate::splunk::log::{Failure, Fields, Log};
 
-/// Bytes that may be under way at once, which bounds the memory they take.
-const MAX_BYTES_UNDER_WAY: u64 = 8 * BATCH_BYTES as u64;
+/// Bytes of events that may wait for their acknowledgements at once. They are held compressed, in about an eighth of
+/// the memory.
+const MAX_BYTES_UNDER_WAY: u64 = 64 * 1024 * 1024;
 
 /// Sends events to an event collector, and knows which of them are safe there.
 pub struct HecWriter {
     envelope: Envelope,
-    batch: Batch,
-    batches: Sender<Batch>,
+    /// Events with a time, and those without.
+    timed: Batch,
+    untimed: Batch,
+    consignments: Sender<Consignment>,
     news: Receiver<News>,
     /// As far as the news has been read.
     progress: Progress,
@@ -46,7 +49,7 @@ impl HecWriter {
         log: Log,
         on_refused: OnRefused,
     ) -> Result<Self> {
-        let (batches, to_send) = channel();
+        let (consignments, to_send) = channel();
         let (report, news) = channel();
         let courier = Courier::new(
             settings,
@@ -61,8 +64,9 @@ impl HecWriter {
             .context("could not start a thread")?;
         Ok(Self {
             envelope: Envelope::new(settings)?,
-            batch: Batch::new(),
-            batches,
+            timed: Batch::default(),
+            untimed: Batch::default(),
+            consignments,
             news,
             progress: Progress {
                 sent: 0,
@@ -101,30 +105,50 @@ impl HecWriter {
         };
         Ok(())
     }
-}
 
-impl EventSink for HecWriter {
-    fn write(&mut self, event: &Event<'_>) -> Result<(), Undelivered> {
-        let size = event.data.len() + self.envelope.bytes();
-        if self.batch.bytes() + size > BATCH_BYTES {
-            self.flush()?;
-        }
-        self.batch.push(event, &self.envelope);
-        Ok(())
-    }
-
-    fn flush(&mut self) -> Result<(), Undelivered> {
-        if self.batch.is_empty() {
+    /// Sends off a batch that is complete.
+    fn send(&mut self, batch: Batch) -> Result<(), Undelivered> {
+        if batch.is_empty() {
             return Ok(());
         }
         while self.progress.sent - self.progress.taken >= MAX_BYTES_UNDER_WAY {
             self.wait(CHECK_INTERVAL)?;
         }
-        let mut batch = std::mem::replace(&mut self.batch, Batch::new());
         self.progress.sent += batch.bytes() as u64;
-        batch.position = self.progress.sent;
+        let batch = batch.pack().map_err(|error| {
+            Undelivered::Refused(Failure::of("send", &anyhow::Error::from(error)))
+        })?;
         // The courier ends only after it has reported an error, which the next check finds.
-        let _ = self.batches.send(batch);
+        let _ = self.consignments.send(Consignment {
+            batch,
+            position: self.progress.sent,
+        });
+        Ok(())
+    }
+}
+
+impl EventSink for HecWriter {
+    fn write(&mut self, event: &Event<'_>) -> Result<(), Undelivered> {
+        let size = event.data.len() + self.envelope.bytes();
+        let batch = match event.time {
+            Some(_) => &mut self.timed,
+            None => &mut self.untimed,
+        };
+        let full = (batch.bytes() + size > BATCH_BYTES).then(|| std::mem::take(batch));
+        batch.push(event, &self.envelope);
+        match full {
+            Some(full) => self.send(full),
+            None => Ok(()),
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), Undelivered> {
+        for batch in [
+            std::mem::take(&mut self.untimed),
+            std::mem::take(&mut self.timed),
+        ] {
+            self.send(batch)?;
+        }
         Ok(())
     }
 
@@ -132,10 +156,15 @@ impl EventSink for HecWriter {
         self.progress
     }
 
-    /// One batch may be under way.
+    /// What waits for its acknowledgement must not hold up the rest. What is only accepted waits for nothing, so one
+    /// batch may be under way.
     fn has_room(&self, unsaved: u64, events: usize, data_bytes: usize) -> bool {
+        let most = match self.progress.receipt {
+            Receipt::Acknowledged => MAX_BYTES_UNDER_WAY,
+            _ => BATCH_BYTES as u64,
+        };
         let envelopes = events * self.envelope.bytes();
-        unsaved + (data_bytes + envelopes) as u64 <= BATCH_BYTES as u64
+        unsaved + (data_bytes + envelopes) as u64 <= most
     }
 
     fn check(&mut self) -> Result<(), Undelivered> {

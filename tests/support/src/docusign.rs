@@ -29,11 +29,16 @@ pub const OTHER_ACCOUNT_ID: &str = "d96e2f01-4c8b-4a57-93b0-f5e7182c6da4";
 
 /// The private key in the form Docusign hands out.
 pub const PRIVATE_KEY: &str = include_str!("../../fixtures/test_only_rsa_pkcs1.pem");
-/// The file that it stands in.
-pub const PRIVATE_KEY_PATH: &str = concat!(
-    env!("CARGO_MANIFEST_DIR"),
-    "/../fixtures/test_only_rsa_pkcs1.pem"
-);
+/// The file that it is in, readable for its owner alone, which no checkout keeps.
+pub fn private_key_path() -> &'static str {
+    const PATH: &str = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../fixtures/test_only_rsa_pkcs1.pem"
+    );
+    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
+    std::fs::set_permissions(PATH, private).unwrap();
+    PATH
+}
 /// The same key as PKCS#8.
 pub const PRIVATE_KEY_PKCS8: &str = include_str!("../../fixtures/test_only_rsa_pkcs8.pem");
 /// The same key under a password, as PKCS#8.
@@ -331,6 +336,7 @@ impl Script {
         let path: Vec<&str> = segments.iter().map(String::as_str).collect();
         let (door, answer) = match (request.method.as_str(), path.as_slice()) {
             ("POST", ["oauth", "token"]) => (Door::Token, Ok(self.token(request))),
+            ("GET", ["oauth", "auth"]) => (Door::Elsewhere, Ok(self.consent(request))),
             ("GET", ["oauth", "userinfo"]) => (Door::UserInfo, self.userinfo(request)),
             ("GET", ["api", "v2.0", "datasets", "monitor", "stream"]) => {
                 (Door::Stream, self.stream(request, None))
@@ -376,6 +382,14 @@ impl Script {
                 json!({"error": error, "error_description": description}),
             ),
         }
+    }
+
+    /// The page on which the user accepts: whoever opens it here has done so.
+    fn consent(&mut self, request: &Request) -> Reply {
+        let scopes = request.query("scope").unwrap_or_default().split(' ');
+        self.consented.extend(scopes.map(str::to_owned));
+        let said = "The stand-in Docusign has noted the consent. The real one asks, and then leads to the redirect URI.";
+        Reply::text(200, "text/plain; charset=utf-8", said)
     }
 
     fn issue(&mut self, user_id: &str, scopes: &str) -> String {

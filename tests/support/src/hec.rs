@@ -6,10 +6,16 @@
 //! that is refused because of one event has been taken up to that event. Every request can be answered otherwise by
 //! its number.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "acknowledgements that take their time"
+)]
+
 use std::collections::HashMap;
 use std::io::Read;
+use std::ops::Range;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flate2::read::GzDecoder;
 use serde::Deserialize;
@@ -107,6 +113,7 @@ pub struct Batch {
 struct Script {
     acknowledges: bool,
     polls_before_ack: usize,
+    ack_after: Duration,
     withheld_from: Option<usize>,
     only_counts: bool,
     /// None is one indexer without a balancer.
@@ -120,6 +127,10 @@ struct Script {
     takes_none_before_a_refusal: bool,
     numbers_from: usize,
     max_content: Option<usize>,
+    hangs_up_beyond: Option<usize>,
+    refused_posts: Range<usize>,
+    /// When each request was taken that was only counted.
+    counted: Vec<Instant>,
     indexes: Option<Vec<String>>,
     posts: usize,
     polls: usize,
@@ -144,12 +155,15 @@ struct Channel {
 struct Pending {
     batch: usize,
     polls_left: usize,
+    since: Instant,
 }
 
 struct Poison {
     mark: String,
     code: u64,
     tells_number: bool,
+    /// How often it is refused alone before it is accepted.
+    patience: usize,
 }
 
 /// One object of a batch.
@@ -205,6 +219,11 @@ impl Hec {
     /// How often is asked in vain for the acknowledgement of a batch that is sent from now on; 0 at first.
     pub fn polls_before_ack(&self, polls: usize) -> Self {
         self.with(|script| script.polls_before_ack = polls)
+    }
+
+    /// How long the indexers take to acknowledge a batch; not at all at first.
+    pub fn ack_after(&self, time: Duration) -> Self {
+        self.with(|script| script.ack_after = time)
     }
 
     /// Acknowledges no batch from number `from` in [`Hec::batches`] on, until `None` lifts it.
@@ -267,7 +286,16 @@ impl Hec {
                 mark,
                 code,
                 tells_number,
+                patience: usize::MAX,
             });
+        })
+    }
+
+    /// Accepts an event that is refused because of [`Hec::poison`] and `mark` after it was refused alone so often.
+    pub fn pardon_after(&self, mark: &str, refusals: usize) -> Self {
+        self.with(|script| {
+            let mut poisons = script.poisons.iter_mut();
+            poisons.find(|it| it.mark == mark).unwrap().patience = refusals;
         })
     }
 
@@ -284,6 +312,17 @@ impl Hec {
     /// The most bytes of a batch, beyond which the answer is 413.
     pub fn max_content(&self, bytes: usize) -> Self {
         self.with(|script| script.max_content = Some(bytes))
+    }
+
+    /// The most bytes of a batch, beyond which the connection is closed without an answer.
+    pub fn hangs_up_beyond(&self, bytes: usize) -> Self {
+        self.with(|script| script.hangs_up_beyond = Some(bytes))
+    }
+
+    /// Refuses the requests with these numbers, whatever they hold, in the words for a malformed event, as Fluent Bit
+    /// does while it is overloaded.
+    pub fn overloaded(&self, posts: Range<usize>) -> Self {
+        self.with(|script| script.refused_posts = posts)
     }
 
     /// The indexes that the token may write to; an event that names no index goes to the default one.
@@ -482,6 +521,11 @@ fn read_batch(body: &str) -> Vec<Sent<'_>> {
         sent.len(),
         body.len()
     );
+    // Vector gives an event without a time the time of the one before it.
+    let mixed = sent
+        .windows(2)
+        .any(|two| two[0].time.is_some() && two[1].time.is_none());
+    assert!(!mixed, "an event without a time behind one with a time");
     for time in sent.iter().filter_map(|it| it.time) {
         let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
         let (whole, fraction) = time.get().split_once('.').unwrap_or((time.get(), "0"));
@@ -585,6 +629,12 @@ impl Script {
         if let Some(code) = self.event_refusal {
             return Err(refuse(code));
         }
+        if self.refused_posts.contains(&self.posts) {
+            return Err(refuse(6));
+        }
+        if self.hangs_up_beyond.is_some_and(|most| bytes > most) {
+            return Err(Reply::reset());
+        }
         if self.max_content.is_some_and(|most| bytes > most) {
             return Err(Reply::text(413, "text/html", "<html>Too large</html>"));
         }
@@ -605,6 +655,13 @@ impl Script {
             let (code, tells_number) = self.problem(it)?;
             Some((n, code, tells_number))
         });
+        if sent.len() == 1 {
+            let event = sent[0].event.get();
+            let poisons = self.poisons.iter_mut();
+            for poison in poisons.filter(|it| event.contains(&it.mark)) {
+                poison.patience = poison.patience.saturating_sub(1);
+            }
+        }
         let before_refused = |n| {
             if self.takes_none_before_a_refusal {
                 0
@@ -636,9 +693,12 @@ impl Script {
         }
         let mut body = json!({"text": "Success", "code": 0});
         if self.acknowledges {
-            let polls_left = self.polls_before_ack;
+            let pending = Pending {
+                batch,
+                polls_left: self.polls_before_ack,
+                since: Instant::now(),
+            };
             let channel = self.indexers[indexer].entry(channel).or_default();
-            let pending = Pending { batch, polls_left };
             channel.pending.insert(channel.next_id, pending);
             body["ackId"] = channel.next_id.into();
             channel.next_id += 1;
@@ -663,7 +723,7 @@ impl Script {
             return Some((7, true));
         }
         let mut poisons = self.poisons.iter();
-        let poison = poisons.find(|poison| event.contains(&poison.mark))?;
+        let poison = poisons.find(|it| it.patience > 0 && event.contains(&it.mark))?;
         Some((poison.code, poison.tells_number))
     }
 
@@ -705,9 +765,11 @@ impl Script {
         let channel = channel.ok_or(11_u64)?;
         let mut acks = Map::new();
         let withheld_from = self.withheld_from.unwrap_or(usize::MAX);
+        let ack_after = self.ack_after;
         for &id in &question.acks {
             let is_safe = match channel.pending.get_mut(&id) {
                 Some(pending) if pending.batch >= withheld_from => false,
+                Some(pending) if pending.since.elapsed() < ack_after => false,
                 Some(pending) if pending.polls_left > 0 => {
                     pending.polls_left -= 1;
                     false
@@ -730,13 +792,16 @@ impl Script {
         if door == Door::Ack {
             self.polls += 1;
             let question: Question = serde_json::from_slice(&request.body).unwrap();
-            let acks = question.acks.iter().map(|id| (id.to_string(), true.into()));
+            let is_safe = |id: u64| self.counted[id as usize].elapsed() >= self.ack_after;
+            let acks = question.acks.iter();
+            let acks = acks.map(|id| (id.to_string(), is_safe(*id).into()));
             body = json!({ "acks": acks.collect::<Map<_, _>>() });
         } else {
             if self.acknowledges {
                 body["ackId"] = self.posts.into();
             }
             self.posts += 1;
+            self.counted.push(Instant::now());
         }
         Reply::json(200, body)
     }

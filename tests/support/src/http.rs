@@ -364,9 +364,25 @@ impl Server {
         Self::guarded(|_| true, handler)
     }
 
+    /// [`Server::start`] on a listener that is open already, for a port that a person chose.
+    pub fn on(
+        listener: TcpListener,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(listener, |_| true, handler)
+    }
+
     /// [`Server::start`] with a `gate` that sees the first line of every request before anything is read. Where it
     /// says no, the connection is reset, and the request was never there.
     pub fn guarded(
+        gate: impl Fn(&str) -> bool + Send + Sync + 'static,
+        handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
+    ) -> Self {
+        Self::listening(free_port(), gate, handler)
+    }
+
+    fn listening(
+        listener: TcpListener,
         gate: impl Fn(&str) -> bool + Send + Sync + 'static,
         handler: impl Fn(&Request) -> Reply + Send + Sync + 'static,
     ) -> Self {
@@ -377,7 +393,7 @@ impl Server {
             arrived: Condvar::new(),
             panics: Mutex::default(),
         });
-        let loopback = Loopback::listen({
+        let loopback = Loopback::listen_on(listener, {
             let shared = shared.clone();
             move |stream| shared.serve(stream)
         });
@@ -472,6 +488,10 @@ impl Shared {
     }
 }
 
+fn free_port() -> TcpListener {
+    TcpListener::bind(("127.0.0.1", 0)).unwrap()
+}
+
 /// A listener on a free port of loopback, with a thread for every connection; dropping it closes them all.
 pub struct Loopback {
     address: SocketAddr,
@@ -489,7 +509,13 @@ struct Connections {
 impl Loopback {
     /// An error of `serve` is a client that left, which is its right.
     pub fn listen(serve: impl Fn(&TcpStream) -> io::Result<()> + Send + Sync + 'static) -> Self {
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+        Self::listen_on(free_port(), serve)
+    }
+
+    fn listen_on(
+        listener: TcpListener,
+        serve: impl Fn(&TcpStream) -> io::Result<()> + Send + Sync + 'static,
+    ) -> Self {
         let address = listener.local_addr().unwrap();
         let connections = Arc::<Connections>::default();
         let acceptor = thread::spawn({

@@ -64,7 +64,7 @@ impl Input {
             .checkpoint_dir(checkpoint_dir)
             .param("integration_key", docusign::INTEGRATION_KEY)
             .param("user_id", docusign::USER_ID)
-            .param("private_key_path", docusign::PRIVATE_KEY_PATH)
+            .param("private_key_path", docusign::private_key_path())
             .param("auth_url", docusign.url())
             .param("monitor_url", docusign.url())
             .param("admin_url", docusign.url() + "/management")

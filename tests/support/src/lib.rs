@@ -3,7 +3,8 @@
 //! [`conf`], [`search_time`] and [`spl`] do what Splunk does with this app's settings and searches, without Splunk.
 //! [`docusign`], [`splunkd`] and [`hec`] answer on loopback through the small server of [`http`], which can also fail in
 //! the ways a network does; [`tls`] and [`proxy`] can stand in between. [`input`] starts a binary the way splunkd
-//! does and reads back what it wrote. The integration tests, the demo in `examples/` and the benchmark share this
+//! does and reads back what it wrote. [`splunk_web`] serves the page Set up to a browser, and [`serve`] keeps it up for a
+//! person. The integration tests, the demo in `examples/` and the benchmark share this
 //! crate, so that all three tell the same story about Docusign and Splunk.
 
 #![expect(
@@ -23,6 +24,8 @@ pub mod http;
 pub mod input;
 pub mod proxy;
 pub mod search_time;
+pub mod serve;
 pub mod spl;
+pub mod splunk_web;
 pub mod splunkd;
 pub mod tls;

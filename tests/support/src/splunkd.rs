@@ -72,6 +72,26 @@ impl Splunkd {
             .insert((kind.to_owned(), name.to_owned()), input);
     }
 
+    /// Takes the stanza out of its inputs.conf.
+    pub fn remove_input(&self, kind: &str, name: &str) {
+        let key = (kind.to_owned(), name.to_owned());
+        self.state().inputs.remove(&key);
+    }
+
+    /// The names of the inputs of a kind, each with its app.
+    pub fn inputs(&self, kind: &str) -> Vec<(String, String)> {
+        let state = self.state();
+        let inputs = state.inputs.iter().filter(|((is, _), _)| is == kind);
+        inputs
+            .map(|((_, name), (app, _))| (name.clone(), app.clone()))
+            .collect()
+    }
+
+    /// What splunkd answers to a request that came another way than through its own port, and is let in.
+    pub fn answer(&self, request: &Request) -> Reply {
+        self.state().answer(request)
+    }
+
     /// The parameters that an input has now.
     pub fn input(&self, kind: &str, name: &str) -> Option<BTreeMap<String, String>> {
         let state = self.state();
