@@ -125,18 +125,11 @@ const MODELS: &[Model] = &[
 ];
 
 /// Required fields that may be absent when none of these raw fields has a value; the data models then say
-/// `unknown`. Docusign never sends a size, and a user's name is known only to the lookup.
+/// `unknown`. Docusign never sends a size, and a user's name and address are known only to the
+/// lookup.
 const ABSENT_WITHOUT: &[(&str, &[&str])] = &[
     ("src", &["ipAddress", "data.SignerIp"]),
-    (
-        "user",
-        &[
-            "userId",
-            "affectedUserId",
-            "data.AffectedUserId",
-            "referencedUserId",
-        ],
-    ),
+    ("user", &[]),
     ("user_name", &[]),
     ("object_size", &[]),
 ];
@@ -282,7 +275,7 @@ fn a_calculated_field_reads_what_a_record_can_hold() {
         eval.reads(&mut names);
         for name in names {
             assert!(
-                RAW_FIELDS.contains(&name.as_str()),
+                name == "_raw" || RAW_FIELDS.contains(&name.as_str()),
                 "EVAL-{field} reads {name}"
             );
         }
@@ -298,8 +291,16 @@ fn names_come_from_the_lookup_and_guids_stay_without_it() {
         "data": {"AffectedUserId": target.to_uppercase()},
     });
     let found = SearchTime::read().find(&record);
-    assert_eq!(found.get("user"), target.to_uppercase());
-    assert_eq!(found.get("src_user"), actor);
+    for (field, guid) in [
+        ("user_id", target.to_uppercase()),
+        ("src_user_id", actor.to_owned()),
+        ("actor_id", actor.to_owned()),
+    ] {
+        assert_eq!(found.get(field), guid, "{field}");
+    }
+    for field in ["user", "src_user", "actor", "user_name", "actor_status"] {
+        assert!(!found.fields.contains_key(field), "{field}");
+    }
 
     let search_time = SearchTime::read()
         .with_row(
@@ -328,6 +329,48 @@ fn names_come_from_the_lookup_and_guids_stay_without_it() {
     assert_eq!(found.get("actor"), "admin@example.com");
     assert_eq!(found.get("actor_name"), "Admin");
     assert_eq!(found.get("actor_status"), "Closed");
+}
+
+#[test]
+fn fields_that_decide_are_there_behind_a_long_data() {
+    let record = serde_json::json!({
+        "data": {"EventIds": vec!["6b1f0a52-0f4e-4c43-9a39-0d1c8e5f7a11"; 2600], "Severity": "High"},
+        "eventId": "E1", "object": "Alert", "action": "ImpossibleTravel", "property": null,
+        "result": null, "source": "API", "timestamp": "2026-01-05T08:00:00Z", "userId": "U1",
+    });
+    assert!(record.to_string().len() > 100_000);
+    let found = SearchTime::read().find(&record);
+    for (field, value) in [
+        ("eventId", "E1"),
+        ("id", "E1"),
+        ("ds_object", "Alert"),
+        ("ds_action", "ImpossibleTravel"),
+        ("ds_property", "none"),
+        ("ds_origin", "API"),
+        ("userId", "U1"),
+        ("user_id", "U1"),
+        ("actor_id", "U1"),
+        ("severity", "high"),
+        ("data_model", "Alerts"),
+        ("timestamp", "2026-01-05T08:00:00Z"),
+    ] {
+        assert_eq!(found.get(field), value, "{field}");
+    }
+}
+
+#[test]
+fn null_is_no_value() {
+    let record = serde_json::json!({
+        "object": "User", "action": "Updated", "userId": "null", "affectedUserId": null, "source": null,
+        "property": "null", "ipAddress": "null", "country": "null", "accountId": "null", "result": "null",
+    });
+    let found = SearchTime::read().find(&record);
+    for (field, _) in SearchTime::read().evals {
+        // Those three are the record's own words.
+        if !["userId", "eventId", "timestamp"].contains(&field.as_str()) {
+            assert_ne!(found.get(&field), "null", "{field}");
+        }
+    }
 }
 
 #[test]

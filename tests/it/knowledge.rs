@@ -278,8 +278,12 @@ fn no_lookup_feeds_another_and_each_reads_a_field_that_is_there() {
                 lookup.table
             );
         }
-        // What the record itself or an EVAL says is overwritten only on purpose.
+        // What the record itself says is overwritten only on purpose, and what an EVAL says never: OUTPUT would clear it.
         for (_, field) in &lookup.outputs {
+            assert!(
+                !lookup.overwrites || !computed.contains(field.as_str()),
+                "{field} of an EVAL would be cleared"
+            );
             let raw = RAW_FIELDS.contains(&field.as_str()) && !computed.contains(field.as_str());
             assert!(
                 !raw || lookup.overwrites,

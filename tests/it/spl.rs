@@ -651,6 +651,19 @@ fn searches_find_what_the_manual_says() {
             "`events` | head 1 | lookup people guid AS user OUTPUT name | table name",
             &["name=Ann One"],
         ),
+        // OUTPUT clears where no row fits, OUTPUTNEW does not, and without a value to look for nothing happens.
+        (
+            "`events` | search id=2 | eval name=\"keep\" | lookup people guid AS user OUTPUT name | table id name",
+            &["id=2"],
+        ),
+        (
+            "`events` | search id=2 | eval name=\"keep\" | lookup people guid AS user OUTPUTNEW name | table id name",
+            &["id=2 name=keep"],
+        ),
+        (
+            "`events` | search id=2 | fields - user | eval name=\"keep\" | lookup people guid AS user OUTPUT name | table id name",
+            &["id=2 name=keep"],
+        ),
         (
             "| inputlookup people | where isnull(name) | table guid",
             &["guid=cy"],
@@ -698,10 +711,6 @@ fn what_the_manual_leaves_open_is_not_guessed() {
         (
             "`events` | sort 0 id | sort 0 src | streamstats time_window=1h count AS n",
             "not in the order of time",
-        ),
-        (
-            "`events` | lookup people guid AS user OUTPUT name AS src",
-            "has a value and people has none",
         ),
         (
             "`events` | timechart count",

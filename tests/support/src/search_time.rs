@@ -35,6 +35,9 @@ pub fn extract(fields: &mut Row, path: &str, value: &Value) {
     fields.entry(path.to_owned()).or_default().push(text);
 }
 
+/// Splunk's default for `extraction_cutoff` in limits.conf, in bytes: members that begin behind it are not extracted.
+const EXTRACTION_CUTOFF: usize = 5000;
+
 /// The search-time settings of the sourcetype, ready to be applied.
 pub struct SearchTime {
     pub evals: Vec<(String, Expression)>,
@@ -133,7 +136,15 @@ impl SearchTime {
     /// A record's fields and tags at search time.
     pub fn find(&self, record: &Value) -> Found {
         let mut fields = Row::new();
-        extract(&mut fields, "", record);
+        let mut end = 0;
+        for (name, member) in record.as_object().into_iter().flatten() {
+            if end > EXTRACTION_CUTOFF {
+                break;
+            }
+            extract(&mut fields, name, member);
+            end += name.len() + member.to_string().len();
+        }
+        fields.insert("_raw".to_owned(), vec![record.to_string()]);
         fields.insert("sourcetype".to_owned(), vec!["ds_monitor".to_owned()]);
 
         // Calculated fields do not see each other. One that comes to nothing leaves nothing of a raw field.
@@ -163,8 +174,16 @@ impl SearchTime {
         for lookup in &self.lookups {
             let rows = &self.tables[&lookup.table];
             let row = lookup_row(&lookup.table, rows, &lookup.inputs, &before).unwrap();
+            let asked = lookup
+                .inputs
+                .iter()
+                .all(|(_, field)| before.contains_key(field));
             for (column, field) in &lookup.outputs {
                 let cell = row.and_then(|row| row.get(column));
+                // The specification: OUTPUT clears what an event without a matching row had there.
+                if asked && lookup.overwrites && cell.is_none() {
+                    fields.remove(field);
+                }
                 if let Some(cell) = cell
                     && (lookup.overwrites || !fields.contains_key(field))
                 {

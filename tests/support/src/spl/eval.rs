@@ -52,6 +52,7 @@ const FUNCTIONS: &[(&str, usize, usize)] = &[
     ("isnotnull", 1, 1),
     ("isnull", 1, 1),
     ("isnum", 1, 1),
+    ("json_extract", 2, 2),
     ("len", 1, 1),
     ("like", 2, 2),
     ("ln", 1, 1),
@@ -664,6 +665,21 @@ fn whole(number: f64) -> i64 {
     number as i64
 }
 
+/// What a path of names with dots between them leads to. What is no JSON, is not there or is null comes to nothing.
+fn json_extract(json: &str, path: &str) -> Value {
+    let Ok(json) = serde_json::from_str::<serde_json::Value>(json) else {
+        return Value::Null;
+    };
+    let found = path
+        .split('.')
+        .try_fold(&json, |object, name| object.get(name));
+    match found {
+        None | Some(serde_json::Value::Null) => Value::Null,
+        Some(serde_json::Value::String(text)) => Value::Text(text.clone()),
+        Some(other) => Value::Text(other.to_string()),
+    }
+}
+
 fn call_function(name: &str, arguments: &[Expression], row: &Row, now: i64) -> Result<Value> {
     // Those that look at what is absent, or choose what to compute.
     match (name, arguments) {
@@ -699,6 +715,13 @@ fn call_function(name: &str, arguments: &[Expression], row: &Row, now: i64) -> R
         ("false", []) => return Ok(Value::Truth(false)),
         ("in", [left, values @ ..]) => return is_in(left, values, row, now),
         ("like", [text, pattern]) => return operate(text, "LIKE", pattern, row, now),
+        ("json_extract", [json, path]) => {
+            let (json, path) = (text_of(json, row, now)?, text_of(path, row, now)?);
+            return Ok(match (json, path) {
+                (Some(json), Some(path)) => json_extract(&json, &path),
+                _ => Value::Null,
+            });
+        }
         ("mvappend", arguments) => {
             let mut all = vec![];
             for argument in arguments {
