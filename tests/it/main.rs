@@ -46,6 +46,9 @@ mod standalone;
 /// What must hold for any input: thousands of random ones.
 mod properties;
 
+/// The targets in `fuzz/`, over their seeds.
+mod fuzzing;
+
 /// The `ds_lookups` input: what becomes of Docusign's directory, and what it is that stays.
 mod lookups;
 

@@ -68,7 +68,7 @@ impl Random {
     }
 
     /// The bytes with a few changes, of which some insert these pieces.
-    fn damaged(&mut self, bytes: &[u8], pieces: &[&str]) -> Vec<u8> {
+    pub(crate) fn damaged(&mut self, bytes: &[u8], pieces: &[&str]) -> Vec<u8> {
         let mut bytes = bytes.to_vec();
         for _ in 0..=self.below(4) {
             let from = self.below(bytes.len() + 1);

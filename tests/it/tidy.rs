@@ -235,3 +235,42 @@ fn the_version_stands_in_one_place() {
         assert!(!read(path).contains(env!("CARGO_PKG_VERSION")), "{path}");
     }
 }
+
+#[test]
+fn the_table_of_bounds_says_what_the_source_says() {
+    let mut files = Vec::new();
+    rust_files(&root().join("src"), &mut files);
+    rust_files(&root().join("tests/it"), &mut files);
+    let everything: String = files
+        .iter()
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let table = read("docs/bounds.md");
+    let rows: Vec<_> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .collect();
+    assert!(!rows.is_empty());
+    for row in rows {
+        let cells: Vec<_> = row
+            .split('|')
+            .map(|cell| cell.trim().trim_matches('`'))
+            .collect();
+        let [_, file, constant, value, _, test, _] = cells[..] else {
+            panic!("not five cells: {row}");
+        };
+        let source = read(file);
+        let declared = source
+            .lines()
+            .find_map(|line| line.split_once(&format!("const {constant}: ")))
+            .and_then(|(_, rest)| rest.trim_end_matches(';').split_once(" = "));
+        assert!(
+            declared.is_some_and(|(_, declared)| declared == value),
+            "{row}"
+        );
+        assert!(
+            test == "none yet" || everything.contains(&format!("fn {test}()")),
+            "{row}"
+        );
+    }
+}
