@@ -112,6 +112,9 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// Longest single wait, even if the server requests a longer one.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
+/// Own waits grow only to this where the server says when to come back, however soon that is.
+const LEAST_ASKED_WAIT: Duration = Duration::from_secs(1);
+
 /// The waits between the attempts of one call.
 struct Schedule {
     backoff: ExponentialBackoff,
@@ -140,8 +143,9 @@ impl Schedule {
     fn next(&mut self, asked: Option<Duration>) -> Option<Duration> {
         self.attempts_left = self.attempts_left.checked_sub(1)?;
         let own = self.backoff.next_backoff()?;
-        // A wish for less would turn an overload into a hammering.
-        let wait = asked.unwrap_or_default().max(own).min(LONGEST_WAIT);
+        // A server that asks for no wait at all is believed, but not so far that it would be hammered.
+        let wait = asked.map_or(own, |asked| asked.max(own.min(LEAST_ASKED_WAIT)));
+        let wait = wait.min(LONGEST_WAIT);
         self.waiting_left = self.waiting_left.checked_sub(wait)?;
         Some(wait)
     }
