@@ -144,7 +144,7 @@ test('a refused stream is explained, and what Docusign writes is text', async ()
     await standIn.script('next-stream', { status: '403', body: JSON.stringify({ error: '<img src=x onerror=alert(1)>' }) });
     await visit.fillIn();
     await visit.save();
-    assert.match(await visit.problem(), /403.*<img src=x/);
+    assert.match(await visit.problem(), /403.*<img src:x/);
     assert.equal(await visit.page.locator('#ds-monitor-set-up img').count(), 0);
 });
 
