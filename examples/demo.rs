@@ -461,7 +461,7 @@ fn say_what_next(screen: &mut Screen) -> Result<()> {
             concat!(
                 "./package.sh packs the app as target/package/ds_monitor-",
                 env!("CARGO_PKG_VERSION"),
-                ".spl"
+                "-linux-x86_64.spl"
             ),
         ),
         (
