@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::base::http::ProblemKind;
-use crate::docusign::client::{ApiError, OnRetry, RetryNotice, Suspect};
+use crate::docusign::client::{ApiError, OnTrouble, Suspect, Trouble};
 use crate::splunk::log::{Failure, Fields, Level, Log};
 
 /// What to do when Docusign cannot be reached.
@@ -81,13 +81,26 @@ pub fn failure(error: ApiError) -> Failure {
     }
 }
 
-/// Warns before each retry of a call.
+/// Warns before each retry of a call, and of an answer that arrives slowly.
 #[must_use]
-pub fn log_retries(log: Log) -> OnRetry {
-    Arc::new(move |notice: &RetryNotice<'_>| {
-        let fields = Fields::new()
-            .with("action", notice.action)
-            .with_some("status", notice.status);
-        log.warn_of_retry(fields, notice.retry, &notice.problem);
+pub fn log_trouble(log: Log) -> OnTrouble {
+    Arc::new(move |trouble: &Trouble<'_>| {
+        match trouble {
+        Trouble::Retry {
+            action,
+            status,
+            retry,
+            problem,
+        } => {
+            let fields = Fields::new()
+                .with("action", action)
+                .with_some("status", *status);
+            log.warn_of_retry(fields, *retry, problem);
+        }
+        Trouble::SlowAnswer { action, bytes } => log.warn(
+            &Fields::new().with("action", action).with("bytes", bytes),
+            "Docusign's answer arrives slowly. Still waiting for the rest; if this happens often, check the network and the proxy.",
+        ),
+    }
     })
 }

@@ -5,14 +5,15 @@
 //! [`Network::remedy`].
 
 use std::fmt;
-use std::io::Read;
+use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use flate2::bufread::MultiGzDecoder;
 use reqwest::blocking::{Client, ClientBuilder, RequestBuilder, Response};
-use reqwest::header::{HeaderMap, HeaderValue};
+use reqwest::header::{ACCEPT_ENCODING, CONTENT_ENCODING, HeaderMap, HeaderValue};
 use reqwest::{Certificate, NoProxy, Proxy, Url};
 
 use crate::base::clock::{Clock, SystemClock};
@@ -24,6 +25,12 @@ const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
 
 /// The longest time for the body of one answer: 4 MB of a page at 14 kB per second.
 const LONGEST_ANSWER: Duration = Duration::from_secs(300);
+
+/// A call that takes longer than this is mentioned.
+const SLOW_ANSWER: Duration = Duration::from_secs(60);
+
+/// What some servers put before a text, although JSON allows nothing there (RFC 8259, section 8.1).
+const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
 
 /// Most memory reserved for an answer only because the server announces one that long.
 const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
@@ -98,8 +105,11 @@ impl Network {
     /// # Errors
     /// The proxy or the certificates cannot be used.
     pub fn client(&self, finish: impl FnOnce(ClientBuilder) -> ClientBuilder) -> Result<Client> {
+        let accepted = [(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))];
         let mut builder = Client::builder()
             .user_agent(self.user_agent)
+            // `exchange` unpacks: the library's own decoder reads only the first member of a gzip body.
+            .default_headers(accepted.into_iter().collect())
             // A redirect could carry the token to another host.
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(self.patience.connect)
@@ -146,7 +156,8 @@ pub struct Answer {
 }
 
 /// Sends a request and reads its whole answer, whose body is at most `limit` bytes long, into the memory of `buffer`.
-/// A proxy's refusal is a problem of the network, not an answer.
+/// A byte order mark before the body is dropped. `on_slow` gets the bytes of the answer so far, once, when it takes
+/// longer than [`SLOW_ANSWER`]. A proxy's refusal is a problem of the network, not an answer.
 ///
 /// # Errors
 /// There is no answer, or it broke off, stalled, or is too long.
@@ -154,6 +165,7 @@ pub fn exchange(
     request: RequestBuilder,
     limit: u64,
     buffer: Vec<u8>,
+    on_slow: impl Fn(usize),
 ) -> Result<Answer, NetworkProblem> {
     let response = request.send().map_err(|error| NetworkProblem::of(&error))?;
     if response.status().as_u16() == PROXY_AUTHENTICATION_REQUIRED {
@@ -162,7 +174,7 @@ pub fn exchange(
     Ok(Answer {
         status: response.status().as_u16(),
         headers: response.headers().clone(),
-        body: read_body(response, limit, buffer)?,
+        body: read_body(response, limit, buffer, on_slow)?,
     })
 }
 
@@ -253,7 +265,12 @@ impl NetworkProblem {
     }
 }
 
-fn read_body(response: Response, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8>, NetworkProblem> {
+fn read_body(
+    response: Response,
+    limit: u64,
+    mut body: Vec<u8>,
+    on_slow: impl Fn(usize),
+) -> Result<Vec<u8>, NetworkProblem> {
     // The announced length is only a hint for the first allocation, and a server may announce anything.
     let hint = response.content_length().unwrap_or_default();
     let hint = usize::try_from(hint.min(MAX_ANNOUNCED_BYTES)).unwrap_or_default();
@@ -263,41 +280,107 @@ fn read_body(response: Response, limit: u64, mut body: Vec<u8>) -> Result<Vec<u8
         body = Vec::new();
         body.reserve_exact(hint + hint / HEADROOM);
     }
+    let packing = Packing::of(response.headers())?;
     let clock = SystemClock::new();
-    Unhurried {
-        answer: response.take(limit + 1),
+    let arriving = Unhurried {
+        answer: response,
         clock: &clock,
-        until: clock.elapsed() + LONGEST_ANSWER,
-    }
-    .read_to_end(&mut body)
-    .map_err(|error| NetworkProblem {
-        kind: ProblemKind::NoAnswer,
-        text: format!("the answer broke off ({})", innermost(&error)),
-    })?;
+        started: clock.elapsed(),
+        bytes: 0,
+        on_slow: Some(on_slow),
+    };
+    packing
+        .unpack(BufReader::new(arriving), limit + 1, &mut body)
+        .map_err(|error| NetworkProblem {
+            kind: ProblemKind::NoAnswer,
+            text: format!("the answer broke off ({})", innermost(&error)),
+        })?;
     if body.len() as u64 > limit {
         return Err(NetworkProblem {
             kind: ProblemKind::TooLong,
             text: format!("the answer is longer than {limit} bytes"),
         });
     }
+    if body.starts_with(BYTE_ORDER_MARK) {
+        body.drain(..BYTE_ORDER_MARK.len());
+    }
     Ok(body)
 }
 
+/// How a body is packed: RFC 9110, section 8.4.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Packing {
+    Plain,
+    Gzip,
+}
+
+impl Packing {
+    fn of(headers: &HeaderMap) -> Result<Self, NetworkProblem> {
+        let mut packing = Self::Plain;
+        for header in headers.get_all(CONTENT_ENCODING) {
+            for coding in String::from_utf8_lossy(header.as_bytes()).split(',') {
+                packing = match (coding.trim().to_ascii_lowercase().as_str(), packing) {
+                    ("" | "identity", packing) => packing,
+                    // RFC 9110, section 8.4.1.3: the old name means the same.
+                    ("gzip" | "x-gzip", Self::Plain) => Self::Gzip,
+                    _ => {
+                        return Err(NetworkProblem {
+                            kind: ProblemKind::NoAnswer,
+                            text: format!(
+                                "the answer is packed in a way that was not asked for (Content-Encoding: {})",
+                                server_text(coding.trim())
+                            ),
+                        });
+                    }
+                };
+            }
+        }
+        Ok(packing)
+    }
+
+    /// Reads at most `limit` bytes of the unpacked body.
+    fn unpack(
+        self,
+        mut packed: impl BufRead,
+        limit: u64,
+        body: &mut Vec<u8>,
+    ) -> std::io::Result<usize> {
+        match self {
+            // An empty body is not packed, whatever its header says.
+            Self::Gzip if !packed.fill_buf()?.is_empty() => {
+                MultiGzDecoder::new(packed).take(limit).read_to_end(body)
+            }
+            Self::Gzip | Self::Plain => packed.take(limit).read_to_end(body),
+        }
+    }
+}
+
 /// An answer that may take its time, but not for ever: a byte now and then is progress to the client's own limit.
-struct Unhurried<'a, R> {
+struct Unhurried<'a, R, F> {
     answer: R,
     clock: &'a dyn Clock,
     /// On [`Clock::elapsed`]'s scale.
-    until: Duration,
+    started: Duration,
+    bytes: usize,
+    /// Until it has been called.
+    on_slow: Option<F>,
 }
 
-impl<R: Read> Read for Unhurried<'_, R> {
+impl<R: Read, F: Fn(usize)> Read for Unhurried<'_, R, F> {
     fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
-        if self.clock.elapsed() >= self.until {
+        let taken = self.clock.elapsed().saturating_sub(self.started);
+        if taken >= LONGEST_ANSWER {
             let text = format!("it took longer than {} seconds", LONGEST_ANSWER.as_secs());
             return Err(std::io::Error::new(std::io::ErrorKind::TimedOut, text));
         }
-        self.answer.read(buffer)
+        if taken >= SLOW_ANSWER
+            && let Some(on_slow) = self.on_slow.take()
+        {
+            on_slow(self.bytes);
+        }
+        let read = self.answer.read(buffer)?;
+        self.bytes += read;
+        Ok(read)
     }
 }
 
@@ -382,11 +465,15 @@ pub fn base_url(text: &str, plain: PlainHttp) -> Result<Url, UrlProblem> {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Read;
+    use std::io::{Read, Write};
     use std::time::Duration;
 
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+    use reqwest::header::{CONTENT_ENCODING, HeaderValue};
+
     use super::{
-        LONGEST_ANSWER, MAX_SERVER_TEXT_CHARS, PlainHttp, Unhurried, UrlProblem, base_url,
+        LONGEST_ANSWER, MAX_SERVER_TEXT_CHARS, Packing, PlainHttp, Unhurried, UrlProblem, base_url,
         server_text,
     };
     use crate::base::clock::Clock;
@@ -414,10 +501,13 @@ mod tests {
         let clock = Ticking(std::sync::Mutex::default());
         let trickle = vec![b'x'; 1000];
         let mut body = [0; 1];
+        let warnings = std::cell::RefCell::new(Vec::new());
         let mut answer = Unhurried {
             answer: trickle.as_slice(),
             clock: &clock,
-            until: LONGEST_ANSWER,
+            started: Duration::ZERO,
+            bytes: 0,
+            on_slow: Some(|bytes| warnings.borrow_mut().push(bytes)),
         };
         let mut received = 0;
         let error = loop {
@@ -428,6 +518,64 @@ mod tests {
         };
         assert_eq!(received as u64, LONGEST_ANSWER.as_secs() - 1);
         assert!(error.to_string().contains("300 seconds"), "{error}");
+        assert_eq!(warnings.into_inner(), [59], "one warning, after a minute");
+    }
+
+    #[test]
+    fn every_spelling_of_gzip_is_unpacked_to_its_last_member() {
+        let member = |text: &str| {
+            let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+            encoder.write_all(text.as_bytes()).unwrap();
+            encoder.finish().unwrap()
+        };
+        let members = [member("{\"data\":"), member(""), member("[]}")].concat();
+        let unpack = |coding: &'static str, packed: &[u8]| {
+            let headers = [(CONTENT_ENCODING, HeaderValue::from_static(coding))];
+            let packing = Packing::of(&headers.into_iter().collect()).unwrap();
+            let mut body = Vec::new();
+            packing.unpack(packed, 1000, &mut body).unwrap();
+            String::from_utf8(body).unwrap()
+        };
+        for coding in [
+            "gzip",
+            "GZIP",
+            "x-gzip",
+            "X-GZip",
+            " gzip ",
+            "identity, gzip",
+        ] {
+            assert_eq!(unpack(coding, &members), "{\"data\":[]}", "{coding}");
+            assert_eq!(unpack(coding, b""), "", "{coding}");
+        }
+        for coding in ["", "identity"] {
+            assert_eq!(unpack(coding, b"{}"), "{}", "{coding}");
+        }
+    }
+
+    #[test]
+    fn a_packing_that_was_not_asked_for_is_named() {
+        for coding in ["br", "deflate", "gzip, gzip", "br, gzip"] {
+            let headers = [(CONTENT_ENCODING, HeaderValue::from_static(coding))];
+            let problem = Packing::of(&headers.into_iter().collect()).unwrap_err();
+            assert!(
+                problem.text.contains("Content-Encoding"),
+                "{}",
+                problem.text
+            );
+        }
+    }
+
+    /// A gzip body of 1 MB can hold 1 GB.
+    #[test]
+    fn unpacking_ends_at_the_limit() {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(&vec![b' '; 1_000_000]).unwrap();
+        let packed = encoder.finish().unwrap();
+        let mut body = Vec::new();
+        Packing::Gzip
+            .unpack(packed.as_slice(), 1001, &mut body)
+            .unwrap();
+        assert_eq!(body.len(), 1001);
     }
 
     #[test]

@@ -23,6 +23,8 @@ pub struct Patience {
     pub attempts: u32,
     /// Most time spent waiting between attempts, in total.
     pub waiting: Duration,
+    /// No attempt begins later than this after the first one: a server that never answers costs `progress` each time.
+    pub attempting: Duration,
 }
 
 impl Patience {
@@ -33,11 +35,13 @@ impl Patience {
         progress: Duration::from_secs(60),
         attempts: 6,
         waiting: Duration::from_secs(120),
+        attempting: Duration::from_secs(150),
     };
 
     /// For a server that is often busy even when it is healthy.
     pub const DELIVERY: Self = Self {
         attempts: 12,
+        attempting: Duration::from_secs(600),
         ..Self::RUN
     };
 
@@ -47,6 +51,7 @@ impl Patience {
         progress: Duration::from_secs(4),
         attempts: 1,
         waiting: Duration::ZERO,
+        attempting: Duration::ZERO,
     };
 }
 
@@ -84,6 +89,7 @@ pub(crate) fn repeat<T, E>(
     announce: impl Fn(&E, Retry),
 ) -> Result<T, E> {
     let mut schedule = Schedule::new(patience);
+    let started = clock.elapsed();
     let mut number = 0;
     loop {
         number += 1;
@@ -92,7 +98,9 @@ pub(crate) fn repeat<T, E>(
             Err(Failed::ForGood(error)) => return Err(error),
             Err(Failed::ForNow { error, asked }) => (error, asked),
         };
-        let Some(wait) = schedule.next(asked) else {
+        let spent = clock.elapsed().saturating_sub(started);
+        let wait = schedule.next(asked);
+        let Some(wait) = wait.filter(|wait| spent + *wait <= patience.attempting) else {
             return Err(error);
         };
         announce(
@@ -356,6 +364,24 @@ mod tests {
             };
             assert_eq!(announced.into_inner(), [retry(1), retry(2)]);
         }
+    }
+
+    /// Six times 60 seconds, if only attempts and waits counted.
+    #[test]
+    fn a_server_that_never_answers_does_not_get_all_attempts() {
+        let (clock, attempts) = (Slept::default(), Cell::new(0));
+        let outcome: Result<(), &str> = repeat(
+            Patience::RUN,
+            &clock,
+            || {
+                attempts.set(attempts.get() + 1);
+                clock.sleep(Patience::RUN.progress);
+                Err(Failed::for_now("no answer in time"))
+            },
+            |_, _| {},
+        );
+        assert_eq!(outcome, Err("no answer in time"));
+        assert_eq!(attempts.get(), 3);
     }
 
     #[test]

@@ -27,21 +27,31 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// A clock that differs more than this from the server's is mentioned.
 const TOLERATED_SKEW: TimeDelta = TimeDelta::seconds(60);
 
-/// A call that failed and will be made again.
+/// What happens to a call that takes longer than it should.
 #[derive(Debug)]
-pub struct RetryNotice<'a> {
-    /// What is being done: the `action` of log lines.
-    pub action: &'a str,
-    /// The status of the answer, if there was one.
-    pub status: Option<u16>,
-    /// Which attempt failed, and the wait before the next one.
-    pub retry: Retry,
-    /// What happened.
-    pub problem: String,
+pub enum Trouble<'a> {
+    /// It failed and will be made again.
+    Retry {
+        /// What is being done: the `action` of log lines.
+        action: &'a str,
+        /// The status of the answer, if there was one.
+        status: Option<u16>,
+        /// Which attempt failed, and the wait before the next one.
+        retry: Retry,
+        /// What happened.
+        problem: String,
+    },
+    /// Its answer arrives slowly.
+    SlowAnswer {
+        /// What is being done: the `action` of log lines.
+        action: &'a str,
+        /// How much has arrived, in bytes as they travel.
+        bytes: usize,
+    },
 }
 
-/// Called before each retry.
-pub type OnRetry = Arc<dyn Fn(&RetryNotice<'_>) + Send + Sync>;
+/// Called while there is trouble, before it is over.
+pub type OnTrouble = Arc<dyn Fn(&Trouble<'_>) + Send + Sync>;
 
 /// The part of the configuration that a refusal points at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,7 +84,7 @@ pub struct Client {
     network: Network,
     clock: Arc<dyn Clock>,
     remedy: Remedy,
-    on_retry: OnRetry,
+    on_trouble: OnTrouble,
 }
 
 /// What to do about an answer.
@@ -225,7 +235,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Client {
-    /// A client for `network`. `remedy` says what to change, and `on_retry` is called before each retry.
+    /// A client for `network`. `remedy` says what to change, and `on_trouble` is called before each retry.
     ///
     /// # Errors
     /// The proxy or the certificates cannot be used.
@@ -233,14 +243,14 @@ impl Client {
         network: Network,
         clock: Arc<dyn Clock>,
         remedy: Remedy,
-        on_retry: OnRetry,
+        on_trouble: OnTrouble,
     ) -> Result<Self> {
         Ok(Self {
             http: network.client(|builder| builder)?,
             network,
             clock,
             remedy,
-            on_retry,
+            on_trouble,
         })
     }
 
@@ -282,8 +292,10 @@ impl Client {
             self.network.patience,
             &*self.clock,
             || {
-                let answer = exchange(request(), MAX_BODY_BYTES, std::mem::take(&mut buffer))
-                    .map_err(|problem| {
+                let buffer = std::mem::take(&mut buffer);
+                let on_slow = |bytes| (self.on_trouble)(&Trouble::SlowAnswer { action, bytes });
+                let answer =
+                    exchange(request(), MAX_BODY_BYTES, buffer, on_slow).map_err(|problem| {
                         let error = CallError::Unreachable(self.network.describe(&problem));
                         match problem.kind.is_permanent() {
                             true => Failed::ForGood(error),
@@ -293,7 +305,7 @@ impl Client {
                 self.judge(answer, &read)
             },
             |error, retry| {
-                (self.on_retry)(&RetryNotice {
+                (self.on_trouble)(&Trouble::Retry {
                     action,
                     status: error.status(),
                     retry,

@@ -66,7 +66,7 @@ impl ModularInput for DsLookups {
             monitor.network,
             Arc::clone(&session.clock),
             failures::docusign_remedy,
-            failures::log_retries(log.clone()),
+            failures::log_trouble(log.clone()),
         )
         .map_err(failure)?;
         let mut identity = monitor.identity;

@@ -107,7 +107,7 @@ impl ModularInput for DsMonitor {
             settings.network,
             Arc::clone(&session.clock),
             failures::docusign_remedy,
-            failures::log_retries(log.clone()),
+            failures::log_trouble(log.clone()),
         )
         .map_err(|error| Failure::of("configure", &error))?;
         let grant = JwtGrant::new(client.clone(), settings.identity, key);

@@ -3,7 +3,7 @@ use std::sync::{Arc, Mutex};
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use support::docusign::{Docusign, sample_records};
+use support::docusign::{Docusign, Door, sample_records};
 use support::http::{Reply, Server};
 use support::input::Input;
 
@@ -85,6 +85,37 @@ fn each_fault_of_docusigns_alone_costs_nothing() {
             });
         }
     });
+}
+
+/// Each of these is a right answer by HTTP's own rules, from every door, and must cost no second request.
+#[test]
+fn a_right_answer_is_read_however_it_is_wrapped() {
+    type Wrap = fn(Reply) -> Reply;
+    let wrappings: [(&str, Wrap); 5] = [
+        ("members", |reply| reply.gzip_in_two_members("gzip")),
+        ("old name", |reply| reply.gzip_in_two_members("x-gzip")),
+        ("capitals", |reply| reply.gzip_in_two_members("GZIP")),
+        ("mark", Reply::with_byte_order_mark),
+        ("mark within", |reply| {
+            reply.with_byte_order_mark().gzip_in_two_members("gzip")
+        }),
+    ];
+    for (name, wrap) in wrappings {
+        let records = sample_records(0..40);
+        let docusign = Docusign::new().records(records.clone());
+        docusign.spoil_at(Door::Token, 1, wrap).spoil(1, wrap);
+        let folder = tempdir().unwrap();
+        let run = Input::for_docusign("prod", &docusign, folder.path()).run(ds_monitor());
+        run.assert_exit(0);
+        let data: Vec<_> = run.events().into_iter().map(|event| event.data).collect();
+        assert!(data == records, "{name}: {}", run.report());
+        let lines = run.log_lines();
+        assert!(
+            lines.iter().all(|line| line.level == "INFO"),
+            "{name}: {}",
+            run.report()
+        );
+    }
 }
 
 #[test]

@@ -233,6 +233,21 @@ impl Reply {
         self.header("Content-Encoding", "gzip")
     }
 
+    /// Compresses each half of the body on its own, as a server that forwards what it gets in parts does, and calls
+    /// that `coding`.
+    pub fn gzip_in_two_members(mut self, coding: &str) -> Self {
+        let (first, second) = self.body.split_at(self.body.len() / 2);
+        let member = |half: &[u8]| Self::text(200, "", half).gzip().body;
+        self.body = [member(first), member(second)].concat().into();
+        self.header("Content-Encoding", coding)
+    }
+
+    /// Puts a byte order mark before the body.
+    pub fn with_byte_order_mark(mut self) -> Self {
+        self.body = [b"\xEF\xBB\xBF", &self.body[..]].concat().into();
+        self
+    }
+
     /// Sends the body in chunks, so that its length is not announced.
     pub fn chunked(mut self) -> Self {
         self.chunked = true;
