@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -85,6 +86,8 @@ pub struct Client {
     clock: Arc<dyn Clock>,
     remedy: Remedy,
     on_trouble: OnTrouble,
+    /// How far the server's clock is ahead of ours by its latest answer, in seconds.
+    ahead_s: Arc<AtomicI64>,
 }
 
 /// What to do about an answer.
@@ -251,6 +254,7 @@ impl Client {
             clock,
             remedy,
             on_trouble,
+            ahead_s: Arc::default(),
         })
     }
 
@@ -263,6 +267,17 @@ impl Client {
     #[must_use]
     pub fn clock(&self) -> &dyn Clock {
         &*self.clock
+    }
+
+    /// How far the server's clock is ahead of ours by its latest answer. Zero before the first answer, and for what a
+    /// request's way and a clock's drift explain.
+    #[must_use]
+    pub fn skew(&self) -> TimeDelta {
+        let skew = TimeDelta::seconds(self.ahead_s.load(Ordering::Relaxed));
+        match skew.abs() > TOLERATED_SKEW {
+            true => skew,
+            false => TimeDelta::zero(),
+        }
     }
 
     /// What to change when a refusal points at `suspect`.
@@ -322,6 +337,9 @@ impl Client {
         read: impl Fn(Vec<u8>) -> Result<T, String>,
     ) -> Result<T, Failed<CallError>> {
         let now = self.clock.now();
+        if let Some(ahead) = skew(&answer, now) {
+            self.ahead_s.store(ahead.num_seconds(), Ordering::Relaxed);
+        }
         let body = ErrorBody::of(&answer);
         match Outcome::of(answer.status, body.code()) {
             // An error under the wrong status: read as an answer, it would pass for one that is empty.
@@ -364,13 +382,16 @@ impl CallError {
     }
 }
 
+/// How far the server's clock is ahead of `now`, if its answer says what time it is.
+fn skew(answer: &Answer, now: DateTime<Utc>) -> Option<TimeDelta> {
+    let date = answer.headers.get(DATE)?.to_str().ok()?;
+    Some(http_date(date)? - now)
+}
+
 impl Refusal {
     fn new(answer: &Answer, body: ErrorBody, now: DateTime<Utc>) -> Self {
         let header = |name: &str| answer.headers.get(name)?.to_str().ok();
-        let skew = header(DATE.as_str())
-            .and_then(http_date)
-            .map(|date| date - now)
-            .filter(|skew| skew.abs() > TOLERATED_SKEW);
+        let skew = skew(answer, now).filter(|skew| skew.abs() > TOLERATED_SKEW);
         Self {
             status: answer.status,
             trace_token: header("x-docusign-tracetoken").map(server_text),

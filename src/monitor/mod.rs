@@ -97,20 +97,27 @@ impl ModularInput for DsMonitor {
         secure(&configured, &splunkd, &log);
         warn_of_cluster(&splunkd, &log);
         let Configured { settings, key, .. } = configured;
-        let position = resume(&store, &settings, &log, &*session.clock)
-            .map_err(|error| Failure::of("load_checkpoint", &error))?;
-
-        // Up to here a signal ends the process at once, which costs nothing.
-        session.stop_on_signals()?;
-        let started = session.clock.elapsed();
         let client = Client::new(
-            settings.network,
+            settings.network.clone(),
             Arc::clone(&session.clock),
             failures::docusign_remedy,
             failures::log_trouble(log.clone()),
         )
         .map_err(|error| Failure::of("configure", &error))?;
-        let grant = JwtGrant::new(client.clone(), settings.identity, key);
+        let mut grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
+        let mut signed_in = Ok(());
+        // A machine whose clock is far ahead must not start in the future, where it would wait for years.
+        let skew = || {
+            signed_in = grant.token().map(drop);
+            client.skew()
+        };
+        let position = resume(&store, &settings, &log, &*session.clock, skew)
+            .map_err(|error| Failure::of("load_checkpoint", &error))?;
+        signed_in.map_err(failures::failure)?;
+
+        // Up to here a signal ends the process at once, which costs nothing.
+        session.stop_on_signals()?;
+        let started = session.clock.elapsed();
         let api = MonitorApi::new(client, grant, settings.stream);
         let events = sink(settings.hec, session, &log)?;
         let pages = Pages::fetch(Stream::after(api, position.cursor.clone()))?;

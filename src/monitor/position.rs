@@ -99,7 +99,8 @@ impl Identity {
     }
 }
 
-/// Finds the position to continue from, or saves the first one, before the first request to Docusign.
+/// Finds the position to continue from, or saves the first one, before the first page is requested. `skew` says how
+/// far Docusign's clock is ahead of ours; it is called for a first position only, because it asks Docusign.
 ///
 /// # Errors
 /// There is a checkpoint, but it cannot be used, or the first one cannot be saved.
@@ -108,11 +109,22 @@ pub fn resume(
     settings: &Settings,
     log: &Log,
     clock: &dyn Clock,
+    skew: impl FnOnce() -> TimeDelta,
 ) -> Result<Position> {
     let action = |action| Fields::new().with("action", action);
     let saved = match store.load::<Position>(POSITION_LOST)? {
         Loaded::None => {
-            let position = Position::first(settings.start_from.cursor(clock.now()), settings);
+            let skew = skew();
+            if !skew.is_zero() {
+                let fields = action("check_clock").with("skew_s", skew.num_seconds());
+                log.warn(
+                    &fields,
+                    "This machine's clock differs from Docusign's. The first position follows Docusign's clock; set this machine's right.",
+                );
+            }
+            let now = clock.now() + skew;
+            settings.start_from.require_past(now)?;
+            let position = Position::first(settings.start_from.cursor(now), settings);
             store.save(&position, clock.now())?;
             let fields = action("first_run").with("cursor", &position.cursor);
             log.info(&fields, "No position is saved yet; collecting starts here.");

@@ -43,6 +43,17 @@ impl StartFrom {
         }
     }
 
+    /// Checks it by another clock than the one that it was read by.
+    ///
+    /// # Errors
+    /// It is a time in the future.
+    pub fn require_past(&self, now: DateTime<Utc>) -> Result<()> {
+        match self {
+            Self::Time(text) => Self::parse(Some(text), now).map(drop),
+            Self::SevenDaysAgo | Self::Cursor(_) => Ok(()),
+        }
+    }
+
     /// Reads the parameter. Text that starts like a date must be one, so that a misspelt date is not sent as a
     /// cursor.
     ///
@@ -140,5 +151,12 @@ mod tests {
         }
         let start = StartFrom::parse(None, now()).unwrap();
         assert_eq!(start.cursor(now()), "2026-11-16T10:00:00Z");
+    }
+    #[test]
+    fn a_time_that_lies_in_the_future_by_docusigns_clock_is_refused() {
+        let start = StartFrom::parse(Some("2026-01-31"), now()).unwrap();
+        let before = DateTime::parse_from_rfc3339("2025-11-23T10:00:00Z");
+        let error = start.require_past(before.unwrap().to_utc()).unwrap_err();
+        assert!(error.to_string().contains("in the future"), "{error}");
     }
 }

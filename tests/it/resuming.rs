@@ -9,7 +9,8 @@ use serde_json::Value;
 use tempfile::tempdir;
 
 use crate::ds_monitor;
-use support::docusign::{Docusign, ORGANIZATION_ID, cursor_at, sample_records};
+use support::docusign::{Docusign, Door, ORGANIZATION_ID, cursor_at, sample_records};
+use support::http::Reply;
 use support::input::{DEADLINE, Event, Input, Outcome};
 
 /// A run that is told to stop must be gone by then.
@@ -45,6 +46,43 @@ fn has_line(outcome: &Outcome, level: &str, action: &str) -> bool {
         .log_lines()
         .iter()
         .any(|line| line.level == level && line.field("action") == action)
+}
+
+/// Seven days before now by a clock that is years ahead lies in the future: nothing would come until then.
+#[test]
+fn the_first_position_follows_docusigns_clock_where_the_own_one_is_wrong() {
+    const DATE: &str = "Tue, 01 Mar 2022 12:00:00 GMT";
+    let refused = Reply::json(
+        400,
+        r#"{"error":"invalid_grant","error_description":"exp"}"#,
+    );
+    for (token, start_from, exit, expected) in [
+        (None, "", 0, Some("2022-02-22T12:00:00Z")),
+        (Some(refused), "", 1, Some("2022-02-22T12:00:00Z")),
+        (None, "2022-03-02", 1, None),
+        (None, "2022-02-28", 0, Some("2022-02-28T00:00:00Z")),
+    ] {
+        let docusign = Docusign::new();
+        docusign.spoil_at(Door::Token, 1, move |good| {
+            token.unwrap_or(good).header("Date", DATE)
+        });
+        let folder = tempdir().unwrap();
+        let run = Input::for_docusign("prod", &docusign, folder.path())
+            .param("start_from", start_from)
+            .run(ds_monitor());
+        run.assert_exit(exit);
+        let first = run.log_lines();
+        let first = first
+            .iter()
+            .find(|line| line.field("action") == "first_run");
+        assert_eq!(
+            first.map(|line| line.field("cursor").to_owned()).as_deref(),
+            expected,
+            "{}",
+            run.report()
+        );
+        assert!(has_line(&run, "WARN", "check_clock"), "{}", run.report());
+    }
 }
 
 #[test]
