@@ -241,7 +241,7 @@ fn params(path: &Path, scheme: &Scheme, name: &str) -> Result<BTreeMap<String, S
 
 /// Splunk's syntax: stanzas in brackets, `key = value`, `#` comments, a backslash at the end that
 /// continues with the next line. What precedes the first stanza belongs to `[default]`.
-fn stanzas(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
+pub(super) fn stanzas(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
     let mut stanzas: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
     let mut stanza = "default".to_owned();
     let mut lines = text.trim_start_matches('\u{FEFF}').lines().enumerate();

@@ -2,6 +2,7 @@
 //!
 //! Format: Splunk's manual "Modular inputs" (help.splunk.com, Developing views and apps for Splunk Web).
 
+mod certificate;
 pub mod checkpoint;
 pub mod conf_file;
 pub mod event;

@@ -1,8 +1,9 @@
 //! Access to splunkd's REST interface, with the session key that comes with the configuration.
 //!
 //! [`Rest`] always exists; where there is no splunkd, every call answers [`RestError::NoSplunkd`]. It connects
-//! directly, never through a proxy. The certificate is verified except on loopback, where splunkd's is self-signed by
-//! default and nobody else can listen. Format: Splunk's REST API reference, `output_mode=json`.
+//! directly, never through a proxy. The certificate must be the one in Splunk's own folder. Where that cannot be read,
+//! it is verified as any other, except on loopback, where splunkd's is self-signed by default. Format: Splunk's REST
+//! API reference, `output_mode=json`.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use reqwest::{Certificate, Method, Url};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::certificate::accept_only_splunkds;
 use crate::base::durable;
 use crate::base::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback, server_text};
 use crate::base::secret::Secret;
@@ -269,8 +271,10 @@ impl Connection {
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(CONNECT_TIMEOUT)
             .timeout(PROGRESS_TIMEOUT);
-        builder = match base.scheme() {
-            "http" => builder.tls_certs_only([]),
+        let pinned = super::home().and_then(|home| accept_only_splunkds(&home));
+        builder = match (base.scheme(), pinned) {
+            ("http", _) => builder.tls_certs_only([]),
+            (_, Some(pinned)) => builder.tls_backend_preconfigured(pinned),
             _ if is_loopback(&base) => builder
                 .tls_certs_only([])
                 .tls_danger_accept_invalid_certs(true),

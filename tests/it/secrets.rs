@@ -1,4 +1,5 @@
 use std::collections::BTreeMap;
+use std::fs;
 
 use tempfile::tempdir;
 
@@ -169,6 +170,69 @@ fn splunkd_is_reached_on_loopback_whoever_signed_its_certificate() {
     assert_eq!(stored(&splunkd).len(), 1, "{}", run.report());
     let masked = splunkd.input("ds_monitor", "prod").unwrap();
     assert_eq!(masked["private_key"], "******");
+}
+
+/// Whoever listens at splunkd's address while that is down must not get the session key.
+#[test]
+fn only_the_certificate_in_splunks_own_folder_gets_the_session_key() {
+    let splunkds = include_str!("../fixtures/test_only_server.pem");
+    let another = include_str!("../fixtures/test_only_ca.pem");
+    let named = "[sslConfig]\nserverCert = $SPLUNK_HOME/etc/mine/our.pem\n";
+    for (name, files, is_known) in [
+        ("default", vec![("etc/auth/server.pem", splunkds)], true),
+        (
+            "named in the system's folder",
+            vec![
+                ("etc/auth/server.pem", another),
+                ("etc/system/local/server.conf", named),
+                ("etc/mine/our.pem", splunkds),
+            ],
+            true,
+        ),
+        (
+            "named in an app",
+            vec![
+                ("etc/auth/server.pem", another),
+                ("etc/apps/certificates/default/server.conf", named),
+                ("etc/mine/our.pem", splunkds),
+            ],
+            true,
+        ),
+        ("another", vec![("etc/auth/server.pem", another)], false),
+        (
+            "as the authority only",
+            vec![("etc/auth/server.pem", &format!("{another}{splunkds}"))],
+            false,
+        ),
+    ] {
+        let docusign = Docusign::new();
+        let splunkd = Splunkd::start();
+        let tls = Tls::in_front_of(&splunkd.url());
+        let (folder, home) = (tempdir().unwrap(), tempdir().unwrap());
+        for (path, content) in files {
+            let path = home.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, content).unwrap();
+        }
+        let run = Input::for_docusign("prod", &docusign, folder.path())
+            .pasted_key(PRIVATE_KEY)
+            .saved_in(&splunkd)
+            .server_uri(tls.url())
+            .env("SPLUNK_HOME", home.path().to_str().unwrap())
+            .run(ds_monitor());
+        run.assert_exit(0).assert_no_secret(&ALL);
+        assert_eq!(splunkd.secrets().len(), usize::from(is_known), "{name}");
+        assert_eq!(splunkd.requests().is_empty(), !is_known, "{name}");
+        let lines = run.log_lines();
+        let warning = lines.iter().find(|line| line.level == "WARN");
+        let warning = warning.map(|line| line.sentence.as_str());
+        assert_eq!(
+            warning.is_some_and(|text| text.contains("etc/auth/server.pem")),
+            !is_known,
+            "{name}: {}",
+            run.report()
+        );
+    }
 }
 
 #[test]
