@@ -35,6 +35,9 @@ fn network_remedy(kind: ProblemKind) -> &'static str {
         ProblemKind::ProxyCredentials => "Check proxy_user and proxy_password",
         ProblemKind::Tunnel => "Check that the proxy allows connections to it",
         ProblemKind::TooLong => "A proxy or gateway may have answered instead",
+        ProblemKind::OpenFiles => {
+            "Raise the limit of open files for the user that runs Splunk (ulimit -n; LimitNOFILE in a systemd unit)"
+        }
         ProblemKind::Connection | ProblemKind::NoAnswer => "Check the firewall and proxy_url",
     }
 }

@@ -8,7 +8,7 @@ use std::fmt;
 use std::io::{BufRead, BufReader, Read};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use flate2::bufread::MultiGzDecoder;
@@ -31,6 +31,9 @@ const SLOW_ANSWER: Duration = Duration::from_secs(60);
 
 /// What some servers put before a text, although JSON allows nothing there (RFC 8259, section 8.1).
 const BYTE_ORDER_MARK: &[u8] = b"\xEF\xBB\xBF";
+
+/// The files of one run: pipes, lock, checkpoint, certificates, a few connections.
+const LEAST_OPEN_FILES: u64 = 32;
 
 /// Most memory reserved for an answer only because the server announces one that long.
 const MAX_ANNOUNCED_BYTES: u64 = 8 * 1024 * 1024;
@@ -138,6 +141,13 @@ impl Network {
         } else {
             builder.tls_certs_only([])
         };
+        // The system's certificates would seem to be missing, because the library cannot open their file.
+        if let Some(limit) = open_files().filter(|limit| *limit < LEAST_OPEN_FILES) {
+            bail!(
+                "this process may open only {limit} files at a time. {}",
+                (self.remedy)(ProblemKind::OpenFiles)
+            );
+        }
         finish(builder).build().context(
             "could not set up TLS: are the system's certificates (ca-certificates) installed?",
         )
@@ -202,6 +212,8 @@ pub enum ProblemKind {
     Tunnel,
     /// The answer is too long.
     TooLong,
+    /// This process may open no more files, and a connection is one.
+    OpenFiles,
     /// There is no connection.
     Connection,
     /// There was a connection, but it broke off or fell silent before a whole answer.
@@ -223,7 +235,9 @@ impl NetworkProblem {
     /// Puts an error of the HTTP library into words. Its parts differ in their texts only.
     fn of(error: &reqwest::Error) -> Self {
         let cause = innermost(error);
-        let (kind, text) = if error.is_dns() {
+        let (kind, text) = if out_of_files(&cause) {
+            (ProblemKind::OpenFiles, cause)
+        } else if error.is_dns() {
             (
                 ProblemKind::Name,
                 format!("the name cannot be resolved ({cause})"),
@@ -382,6 +396,20 @@ impl<R: Read, F: Fn(usize)> Read for Unhurried<'_, R, F> {
         self.bytes += read;
         Ok(read)
     }
+}
+
+/// How many files this process may have open at a time, if that is limited.
+fn open_files() -> Option<u64> {
+    #[cfg(unix)]
+    return rustix::process::getrlimit(rustix::process::Resource::Nofile).current;
+    #[cfg(not(unix))]
+    return None;
+}
+
+/// Whether the system refused to open one more file (EMFILE or ENFILE). Its number is lost on the way through the
+/// libraries; the text is not.
+fn out_of_files(cause: &str) -> bool {
+    cause.contains("Too many open files")
 }
 
 /// The last cause of an error: the outer ones repeat the address.

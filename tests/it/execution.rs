@@ -1,4 +1,5 @@
 use std::collections::HashSet;
+use std::path::Path;
 
 use tempfile::tempdir;
 
@@ -284,4 +285,27 @@ fn an_output_that_does_not_block_is_waited_for_like_any_slow_reader() {
     assert!(child.wait().unwrap().success());
     let (events, rest) = support::input::Event::parse_all(&stream);
     assert_eq!((events.len(), rest.as_str()), (400, ""));
+}
+
+/// The library would say that the system's certificates are missing, because it cannot open their file.
+#[test]
+fn a_limit_of_open_files_that_is_too_low_is_named() {
+    let docusign = Docusign::new();
+    let folder = tempdir().unwrap();
+    for limit in [8, 12, 20] {
+        let input = Input::for_docusign("prod", &docusign, folder.path());
+        let script = format!("ulimit -n {limit} && exec \"$0\"");
+        let arguments = ["-c", &script, ds_monitor().to_str().unwrap()];
+        let shell = Path::new("/bin/sh");
+        let run = input.start(shell, &arguments, input.input_xml()).finish();
+        run.assert_exit(1);
+        let lines = run.log_lines();
+        let error = lines.iter().find(|line| line.level == "ERROR").unwrap();
+        assert!(
+            error.sentence.contains(&format!("only {limit} files"))
+                && error.sentence.contains("ulimit -n"),
+            "{}",
+            run.report()
+        );
+    }
 }
