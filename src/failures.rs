@@ -11,7 +11,9 @@ use crate::splunk::log::{Failure, Fields, Level, Log};
 #[must_use]
 pub fn docusign_network_remedy(kind: ProblemKind) -> &'static str {
     match kind {
-        ProblemKind::TooLong => "If pages are too long, set a lower limit",
+        ProblemKind::TooLong => {
+            "If it is a page of records, set a lower limit; otherwise a proxy or gateway may have answered"
+        }
         kind => network_remedy(kind),
     }
 }

@@ -19,10 +19,7 @@ use crate::base::clock::Clock;
 use crate::base::http::{Answer, Network, exchange, server_text};
 use crate::base::retry::{Failed, Retry, asked_wait, http_date, repeat};
 
-/// The longest answer, unpacked. A page of 2000 records is 1 to 4 MB.
-const MAX_BODY_BYTES: u64 = 256 * 1024 * 1024;
-
-/// The longest answer with status 200 that is looked at as an error; Docusign's are a few hundred bytes long.
+/// The longest answer that is looked at as an error; Docusign's are a few hundred bytes long.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
 /// A clock that differs more than this from the server's is mentioned.
@@ -285,14 +282,16 @@ impl Client {
         (self.remedy)(suspect)
     }
 
-    /// Makes a call until `read` accepts its answer, Docusign refuses it, or patience runs out.
+    /// Makes a call until `read` accepts its answer, which is at most `max_bytes` long when unpacked, Docusign refuses
+    /// it, or patience runs out.
     pub(super) fn call<T>(
         &self,
         action: &'static str,
+        max_bytes: u64,
         request: impl Fn() -> RequestBuilder,
         read: impl Fn(Vec<u8>) -> Result<T, String>,
     ) -> Result<T, CallError> {
-        self.call_into(Vec::new(), action, request, read)
+        self.call_into(Vec::new(), action, max_bytes, request, read)
     }
 
     /// [`Client::call`], reading the answer into the memory of `buffer`.
@@ -300,6 +299,7 @@ impl Client {
         &self,
         mut buffer: Vec<u8>,
         action: &'static str,
+        max_bytes: u64,
         request: impl Fn() -> RequestBuilder,
         read: impl Fn(Vec<u8>) -> Result<T, String>,
     ) -> Result<T, CallError> {
@@ -310,7 +310,7 @@ impl Client {
                 let buffer = std::mem::take(&mut buffer);
                 let on_slow = |bytes| (self.on_trouble)(&Trouble::SlowAnswer { action, bytes });
                 let answer =
-                    exchange(request(), MAX_BODY_BYTES, buffer, on_slow).map_err(|problem| {
+                    exchange(request(), max_bytes, buffer, on_slow).map_err(|problem| {
                         let error = CallError::Unreachable(self.network.describe(&problem));
                         match problem.kind.is_permanent() {
                             true => Failed::ForGood(error),
@@ -416,7 +416,7 @@ struct ErrorBody {
 
 impl ErrorBody {
     fn of(answer: &Answer) -> Self {
-        if answer.status == 200 && answer.body.len() > MAX_ERROR_BYTES {
+        if answer.body.len() > MAX_ERROR_BYTES {
             return Self::default();
         }
         serde_json::from_slice(&answer.body).unwrap_or_default()

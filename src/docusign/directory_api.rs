@@ -25,6 +25,9 @@ pub const USERS_PER_PAGE: usize = 100;
 /// Rows per page of the Admin API's users; Docusign's maximum.
 const ADMIN_USERS_PER_PAGE: usize = 250;
 
+/// Longest answer, unpacked. A page of users is some 100 kB, a large organization a few MB.
+const MAX_ANSWER_BYTES: u64 = 32 * 1024 * 1024;
+
 /// Most rows of one answer: far more than the pages that are asked for have, and than an organization has accounts.
 const MAX_ROWS: usize = 10_000;
 
@@ -456,6 +459,7 @@ fn get<T: DeserializeOwned>(
         client
             .call(
                 part.action(),
+                MAX_ANSWER_BYTES,
                 || {
                     client
                         .request(Method::GET, url.clone())

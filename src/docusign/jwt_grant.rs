@@ -23,6 +23,9 @@ const DEFAULT_TOKEN_SECONDS: u64 = 3600;
 /// Longest lifetime of a token that is believed; Docusign's live for one to eight hours.
 const MAX_TOKEN_SECONDS: f64 = 86_400.0;
 
+/// Longest answer to the request for a token: a token and a few numbers.
+const MAX_ANSWER_BYTES: u64 = 64 * 1024;
+
 /// Longest access token: it must fit into a header. Docusign's have about 1000 characters.
 const MAX_TOKEN_BYTES: usize = 16 * 1024;
 
@@ -180,6 +183,7 @@ impl JwtGrant {
                 ];
                 self.client.call(
                     ACTION_AUTHENTICATE,
+                    MAX_ANSWER_BYTES,
                     || self.client.request(Method::POST, url.clone()).form(&form),
                     |body| TokenAnswer::parse(&body),
                 )

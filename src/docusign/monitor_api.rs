@@ -48,6 +48,15 @@ const REMEMBERED_CURSORS: usize = 100_000;
 /// would take many times the page's size in memory.
 const MAX_PAGE_RECORDS: usize = 2 * MAX_LIMIT as usize;
 
+/// Longest page, unpacked. One of 2000 records is 1 to 4 MB.
+const MAX_PAGE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Pages that are longer than this are looked at for their depth before they are parsed.
+const USUAL_PAGE_BYTES: usize = 16 * 1024 * 1024;
+
+/// Most brackets that may be open at a time in a long page; records have a depth of five.
+const MAX_DEPTH: usize = 128;
+
 /// Longest cursor. It has to fit into the next request's address, where servers take 8 kB, and a byte may become
 /// three there; Docusign's have about 60 characters.
 pub const MAX_CURSOR_BYTES: usize = 1024;
@@ -189,6 +198,28 @@ impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
     }
 }
 
+/// The parser keeps a byte for each open bracket of what it skips: for a page that consists of brackets, as much memory
+/// again as the page has.
+fn require_flat(json: &str) -> Result<(), String> {
+    let (mut depth, mut is_text, mut is_escaped) = (0_usize, false, false);
+    for byte in json.bytes() {
+        match (is_text, byte) {
+            _ if is_escaped => is_escaped = false,
+            (true, b'\\') => is_escaped = true,
+            (_, b'"') => is_text = !is_text,
+            (false, b'[' | b'{') => depth += 1,
+            (false, b']' | b'}') => depth = depth.saturating_sub(1),
+            _ => {}
+        }
+        if depth > MAX_DEPTH {
+            return Err(format!(
+                "the body has more than {MAX_DEPTH} brackets open at a time"
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// The cursor in a page's `endCursor`; an empty one counts as none.
 fn end_cursor(value: &RawValue) -> Result<Option<String>, String> {
     let json = value.get();
@@ -213,6 +244,9 @@ impl Page {
     /// The body is not such a page.
     pub fn parse(body: Vec<u8>, cursor: &str) -> Result<Self, String> {
         let body = String::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+        if body.len() > USUAL_PAGE_BYTES {
+            require_flat(&body)?;
+        }
         let outer: Outer<'_> = serde_json::from_str(&body)
             .map_err(|error| format!("the body is not a page of records ({})", place(&error)))?;
         let named = |error: Option<&RawValue>| error.is_some_and(|error| error.get() != "\"\"");
@@ -477,6 +511,7 @@ impl MonitorApi {
                 .call_into(
                     spare.take(),
                     ACTION,
+                    MAX_PAGE_BYTES,
                     || {
                         client
                             .request(Method::GET, url.clone())
@@ -645,7 +680,10 @@ impl Stream {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_CURSOR_BYTES, MAX_PAGE_RECORDS, Page, Record, StreamSettings};
+    use super::{
+        MAX_CURSOR_BYTES, MAX_DEPTH, MAX_PAGE_RECORDS, Page, Record, StreamSettings,
+        USUAL_PAGE_BYTES, require_flat,
+    };
     use crate::docusign::BaseUrl;
 
     fn page(body: &str) -> Result<Page, String> {
@@ -760,6 +798,18 @@ line break"}],"endCursor":"c1"}"#,
     }
 
     /// The record went out without its time.
+    /// The parser would keep a byte for each of them.
+    #[test]
+    fn a_long_page_of_brackets_is_refused_before_it_is_parsed() {
+        let deep = "[".repeat(USUAL_PAGE_BYTES + 1);
+        let error = Page::parse(deep.into_bytes(), "c0").unwrap_err();
+        assert!(error.contains("128 brackets"), "{error}");
+        let level = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
+        let flat = [&level, r#""[[{\"[[""#, &level].concat().repeat(3);
+        assert_eq!(require_flat(&flat), Ok(()));
+        assert!(require_flat(&format!("[{level}]")).is_err());
+    }
+
     #[test]
     fn half_a_surrogate_pair_in_a_members_name_costs_no_other_member() {
         let json = r#"{"a\ud800":1,"timestamp":"2020-04-07T18:23:02Z","eventId":"e"}"#;

@@ -256,3 +256,69 @@ fn a_docusign_that_echoes_what_it_got_has_no_secret_logged() {
     run.assert_no_secret(&[start]);
     assert!(run.report().contains("******"), "{}", run.report());
 }
+
+/// 237 kB as they travelled became 1.5 GB, because every empty object got a place of its own in memory.
+#[test]
+fn a_hostile_answer_takes_little_more_memory_than_its_text() {
+    const BYTES: usize = 24 * 1024 * 1024;
+    const ABOVE_KIB: usize = 64 * 1024;
+    let filled = |before: &str, part: &str, after: &str| {
+        let parts = part.repeat(BYTES / part.len());
+        Reply::json(200, [before, parts.trim_end_matches(','), after].concat()).gzip()
+    };
+    let answers = [
+        (
+            "rows",
+            Door::Stream,
+            filled(r#"{"endCursor":"c","data":["#, "{},", "]}"),
+        ),
+        (
+            "an unknown member",
+            Door::Stream,
+            filled(r#"{"endCursor":"c","data":[],"more":["#, "[0],", "]}"),
+        ),
+        (
+            "a cursor",
+            Door::Stream,
+            filled(r#"{"data":[],"endCursor":""#, "c", "\"}"),
+        ),
+        (
+            "a token",
+            Door::Token,
+            filled(r#"{"access_token":""#, "t", "\"}"),
+        ),
+        (
+            "the life of a token",
+            Door::Token,
+            filled(r#"{"access_token":"t","expires_in":["#, "{},", "]}"),
+        ),
+        (
+            "an error",
+            Door::Stream,
+            filled(r#"{"errorCode":""#, "e", "\"}"),
+        ),
+    ];
+    std::thread::scope(|scope| {
+        for (name, door, reply) in answers {
+            scope.spawn(move || {
+                let docusign = Docusign::new().fault_at(door, 1, reply);
+                let folder = tempdir().unwrap();
+                let input = Input::for_docusign("prod", &docusign, folder.path());
+                let mut run = input.spawn(ds_monitor());
+                let mut peak = 0;
+                run.watch(|process| peak = peak.max(peak_kib(process)));
+                run.finish();
+                let bound = BYTES / 1024 + ABOVE_KIB;
+                assert!((1..bound).contains(&peak), "{name}: {peak} KiB");
+            });
+        }
+    });
+}
+
+/// The most memory that a process has had; 0 once it has ended.
+fn peak_kib(process: u32) -> usize {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
+    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
+    line.and_then(|line| line.split_whitespace().nth(1))
+        .map_or(0, |kib| kib.parse().unwrap())
+}
