@@ -3,6 +3,7 @@
 //! Formats: developers.docusign.com (JWT Grant, Monitor API) and Docusign's published OpenAPI descriptions.
 
 pub mod client;
+mod damaged;
 pub mod directory_api;
 pub mod jwt_grant;
 pub mod monitor_api;

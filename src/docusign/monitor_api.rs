@@ -18,6 +18,7 @@ use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::client::{ApiError, Client, Refusal, Suspect};
+use super::damaged::{TakenApart, take_apart};
 use super::jwt_grant::JwtGrant;
 use super::{BaseUrl, Generation};
 use crate::base::clock::Timestamp;
@@ -71,6 +72,8 @@ const ACTION: &str = "fetch";
 pub struct Page {
     body: String,
     records: Vec<Range<usize>>,
+    /// Which records came as something that is no JSON, by their number.
+    damaged: Vec<usize>,
     /// The cursor that was sent.
     pub cursor: String,
     /// The cursor for the next page. `None` when Docusign named none, which it may only on an empty page.
@@ -82,46 +85,51 @@ pub struct Page {
 /// One event of Docusign's, exactly as its page contains it.
 #[derive(Clone, Copy, Debug)]
 pub struct Record<'a> {
-    /// The JSON text, as Docusign sent it.
+    /// The text, as Docusign sent it.
     pub json: &'a str,
+    /// Whether it is JSON; only a damaged record is not.
+    pub is_json: bool,
 }
 
 impl Record<'_> {
     /// The record's own `timestamp`, if it has one that can be read.
     #[must_use]
     pub fn timestamp(&self) -> Option<Timestamp> {
-        let mut timestamp = None;
-        peek(self.json, |key, value| {
-            if key != "timestamp" {
-                return false;
-            }
+        self.member("timestamp", |value| {
             // .NET writes the plus sign of an offset as an escape.
-            let text: Option<Cow<'_, str>> = match value.get().contains('\\') {
-                true => serde_json::from_str(value.get()).ok().map(Cow::Owned),
-                false => {
-                    let text = value.get().strip_prefix('"');
-                    text.and_then(|text| text.strip_suffix('"'))
-                        .map(Cow::Borrowed)
-                }
+            let text: Cow<'_, str> = match value.contains('\\') {
+                true => Cow::Owned(serde_json::from_str(value).ok()?),
+                false => Cow::Borrowed(value.strip_prefix('"')?.strip_suffix('"')?),
             };
-            timestamp = text.and_then(|text| Timestamp::parse(&text));
-            true
-        });
-        timestamp
+            Timestamp::parse(&text)
+        })
     }
 
     /// The record's `eventId`, if it has one.
     #[must_use]
     pub fn event_id(&self) -> Option<String> {
-        let mut event_id = None;
+        self.member("eventId", |value| serde_json::from_str(value).ok())
+    }
+
+    /// The member `name`, which `read` gets as JSON.
+    fn member<T>(&self, name: &str, read: impl Fn(&str) -> Option<T>) -> Option<T> {
+        let mut found = None;
+        let mut is_there = false;
         peek(self.json, |key, value| {
-            if key != "eventId" {
-                return false;
+            is_there = key == name;
+            if is_there {
+                found = read(value.get());
             }
-            event_id = serde_json::from_str(value.get()).ok();
-            true
+            is_there
         });
-        event_id
+        if is_there || self.is_json {
+            return found;
+        }
+        // It may come after the damage.
+        let (_, after) = self.json.split_once(&format!("\"{name}\""))?;
+        let value = after.trim_start().strip_prefix(':')?;
+        let mut values = serde_json::Deserializer::from_str(value).into_iter::<&RawValue>();
+        read(values.next()?.ok()?.get())
     }
 }
 
@@ -198,6 +206,22 @@ impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
     }
 }
 
+fn require_few(records: usize) -> Result<(), String> {
+    if records > MAX_PAGE_RECORDS {
+        return Err(format!(
+            "the page has {records} records, and none may have more than {MAX_PAGE_RECORDS}"
+        ));
+    }
+    Ok(())
+}
+
+fn require_cursor(end_cursor: Option<&str>, records: usize) -> Result<(), String> {
+    if end_cursor.is_none() && records > 0 {
+        return Err("the page has records but no endCursor".to_owned());
+    }
+    Ok(())
+}
+
 /// The parser keeps a byte for each open bracket of what it skips: for a page that consists of brackets, as much memory
 /// again as the page has.
 fn require_flat(json: &str) -> Result<(), String> {
@@ -221,7 +245,7 @@ fn require_flat(json: &str) -> Result<(), String> {
 }
 
 /// The cursor in a page's `endCursor`; an empty one counts as none.
-fn end_cursor(value: &RawValue) -> Result<Option<String>, String> {
+pub(super) fn end_cursor(value: &RawValue) -> Result<Option<String>, String> {
     let json = value.get();
     if json.len() > MAX_CURSOR_BYTES {
         return Err(format!(
@@ -282,18 +306,12 @@ impl Page {
             (Some(data), Some(other)) if data.count == 0 => other,
             (Some(_), Some(_)) => return Err("the page has both data and resultData".to_owned()),
         };
-        if count > MAX_PAGE_RECORDS {
-            return Err(format!(
-                "the page has {count} records, and none may have more than {MAX_PAGE_RECORDS}"
-            ));
-        }
+        require_few(count)?;
         let end_cursor = match outer.end_cursor.value() {
             Some(value) => end_cursor(value)?,
             None => None,
         };
-        if end_cursor.is_none() && !rows.is_empty() {
-            return Err("the page has records but no endCursor".to_owned());
-        }
+        require_cursor(end_cursor.as_deref(), rows.len())?;
         let start = body.as_ptr().addr();
         let records = rows
             .into_iter()
@@ -304,6 +322,7 @@ impl Page {
             .collect();
         Ok(Self {
             records,
+            damaged: Vec::new(),
             cursor: cursor.to_owned(),
             end_cursor,
             request_time: Duration::ZERO,
@@ -311,11 +330,50 @@ impl Page {
         })
     }
 
+    /// Takes a page apart that [`Page::parse`] refuses because of single records.
+    ///
+    /// # Errors
+    /// The body is no page, or its records cannot be told apart.
+    pub fn take_apart(body: &[u8], cursor: &str) -> Result<Self, String> {
+        let TakenApart {
+            body,
+            records,
+            damaged,
+            end_cursor,
+        } = take_apart(body)?;
+        let page = Self {
+            body,
+            records,
+            damaged,
+            cursor: cursor.to_owned(),
+            end_cursor,
+            request_time: Duration::ZERO,
+        };
+        require_few(page.len())?;
+        require_cursor(page.end_cursor.as_deref(), page.len())?;
+        Ok(page)
+    }
+
     /// The records in Docusign's order.
     pub fn records(&self) -> impl DoubleEndedIterator<Item = Record<'_>> + ExactSizeIterator {
-        self.records.iter().map(|range| Record {
-            json: self.body.get(range.clone()).unwrap_or_default(),
+        let records = self.records.iter().enumerate();
+        records.map(|(number, range)| self.record(number, range))
+    }
+
+    /// The records that came damaged, each with its number on the page, from 0.
+    pub fn damaged(&self) -> impl ExactSizeIterator<Item = (usize, Record<'_>)> {
+        self.damaged.iter().map(|&number| {
+            let range = self.records.get(number).cloned().unwrap_or_default();
+            (number, self.record(number, &range))
         })
+    }
+
+    fn record(&self, number: usize, range: &Range<usize>) -> Record<'_> {
+        let json = self.body.get(range.clone()).unwrap_or_default();
+        // What JSON forbids has been rewritten, which may have been all that was wrong.
+        let is_json = self.damaged.binary_search(&number).is_err()
+            || serde_json::from_str::<&RawValue>(json).is_ok();
+        Record { json, is_json }
     }
 
     /// Number of records.
@@ -793,7 +851,11 @@ line break"}],"endCursor":"c1"}"#,
     #[test]
     fn a_timestamp_is_unescaped_before_it_is_read() {
         let json = r#"{"timestamp":"2020-04-07T20:23:02\u002B02:00"}"#;
-        let time = Record { json }.timestamp();
+        let time = Record {
+            json,
+            is_json: true,
+        }
+        .timestamp();
         assert_eq!(time.unwrap().seconds(), 1_586_283_782);
     }
 
@@ -813,7 +875,10 @@ line break"}],"endCursor":"c1"}"#,
     #[test]
     fn half_a_surrogate_pair_in_a_members_name_costs_no_other_member() {
         let json = r#"{"a\ud800":1,"timestamp":"2020-04-07T18:23:02Z","eventId":"e"}"#;
-        let record = Record { json };
+        let record = Record {
+            json,
+            is_json: true,
+        };
         assert_eq!(record.timestamp().unwrap().seconds(), 1_586_283_782);
         assert_eq!(record.event_id().as_deref(), Some("e"));
     }
@@ -827,7 +892,15 @@ line break"}],"endCursor":"c1"}"#,
             r#"{"data":{"timestamp":"2020-04-07T18:23:02Z"}}"#,
             "[]",
         ] {
-            assert_eq!(Record { json }.timestamp(), None, "{json}");
+            assert_eq!(
+                Record {
+                    json,
+                    is_json: true,
+                }
+                .timestamp(),
+                None,
+                "{json}"
+            );
         }
         for json in [
             r#"{"a":[1,{"b":"}"}],"timestamp":"2020-04-07T18:23:02Z","z":1}"#,
@@ -835,7 +908,11 @@ line break"}],"endCursor":"c1"}"#,
             r#"{"\ud800":1,"timestamp":"2020-04-07T18:23:02Z"}"#,
             r#"{"a":"\ud800","timestamp":"2020-04-07T18:23:02Z"}"#,
         ] {
-            let time = Record { json }.timestamp();
+            let time = Record {
+                json,
+                is_json: true,
+            }
+            .timestamp();
             assert_eq!(
                 time.map(|time| time.seconds()),
                 Some(1_586_283_782),

@@ -106,14 +106,14 @@ impl ModularInput for DsMonitor {
         .map_err(|error| Failure::of("configure", &error))?;
         let mut grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
         let mut signed_in = Ok(());
-        // A machine whose clock is far ahead must not start in the future, where it would wait for years.
         let skew = || {
             signed_in = grant.token().map(drop);
             client.skew()
         };
-        let position = resume(&store, &settings, &log, &*session.clock, skew)
-            .map_err(|error| Failure::of("load_checkpoint", &error))?;
+        let resumed = resume(&store, &settings, &log, &*session.clock, skew);
+        // A refusal explains more than a position that could not be set after it.
         signed_in.map_err(failures::failure)?;
+        let position = resumed.map_err(|error| Failure::of("load_checkpoint", &error))?;
 
         // Up to here a signal ends the process at once, which costs nothing.
         session.stop_on_signals()?;
@@ -162,6 +162,7 @@ fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dy
         move |refused: &RefusedEvent| {
             let record = Record {
                 json: &refused.data,
+                is_json: true,
             };
             let fields = Fields::new()
                 .with("action", "refuse_event")

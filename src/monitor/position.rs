@@ -6,7 +6,7 @@
 use std::fmt;
 
 use anyhow::{Result, anyhow};
-use chrono::TimeDelta;
+use chrono::{DateTime, TimeDelta};
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
@@ -99,8 +99,8 @@ impl Identity {
     }
 }
 
-/// Finds the position to continue from, or saves the first one, before the first page is requested. `skew` says how
-/// far Docusign's clock is ahead of ours; it is called for a first position only, because it asks Docusign.
+/// Finds the position to continue from, or saves the first one, before the first request to Docusign. `skew` makes that
+/// request, and says how far Docusign's clock is ahead of ours; it is called while the position is still a date.
 ///
 /// # Errors
 /// There is a checkpoint, but it cannot be used, or the first one cannot be saved.
@@ -114,20 +114,11 @@ pub fn resume(
     let action = |action| Fields::new().with("action", action);
     let saved = match store.load::<Position>(POSITION_LOST)? {
         Loaded::None => {
-            let skew = skew();
-            if !skew.is_zero() {
-                let fields = action("check_clock").with("skew_s", skew.num_seconds());
-                log.warn(
-                    &fields,
-                    "This machine's clock differs from Docusign's. The first position follows Docusign's clock; set this machine's right.",
-                );
-            }
-            let now = clock.now() + skew;
-            settings.start_from.require_past(now)?;
-            let position = Position::first(settings.start_from.cursor(now), settings);
+            let mut position = Position::first(settings.start_from.cursor(clock.now()), settings);
             store.save(&position, clock.now())?;
             let fields = action("first_run").with("cursor", &position.cursor);
             log.info(&fields, "No position is saved yet; collecting starts here.");
+            follow_docusigns_clock(&mut position, true, store, settings, log, clock, skew)?;
             return Ok(position);
         }
         Loaded::Newest(saved) => saved,
@@ -152,7 +143,45 @@ pub fn resume(
         );
         position.cursor = position.start().to_owned();
     }
+    follow_docusigns_clock(&mut position, false, store, settings, log, clock, skew)?;
     Ok(position)
+}
+
+/// Sets a first position again that a wrong clock of this machine has put into the future, where it would wait for
+/// years. A position `is_new` if this run has made it; another one stays where it is unless it lies ahead.
+fn follow_docusigns_clock(
+    position: &mut Position,
+    is_new: bool,
+    store: &CheckpointStore,
+    settings: &Settings,
+    log: &Log,
+    clock: &dyn Clock,
+    skew: impl FnOnce() -> TimeDelta,
+) -> Result<()> {
+    let Ok(date) = DateTime::parse_from_rfc3339(&position.cursor) else {
+        // Docusign's own cursors have nothing to do with clocks.
+        return Ok(());
+    };
+    let skew = skew();
+    if skew.is_zero() {
+        return Ok(());
+    }
+    let now = clock.now() + skew;
+    if is_new || date > now {
+        settings.start_from.require_past(now)?;
+        let cursor = settings.start_from.cursor(now);
+        *position = Position::first(cursor, settings);
+        store.save(&*position, clock.now())?;
+    }
+    let fields = Fields::new()
+        .with("action", "check_clock")
+        .with("skew_s", skew.num_seconds())
+        .with("cursor", &position.cursor);
+    log.warn(
+        &fields,
+        "This machine's clock differs from Docusign's. The first position follows Docusign's clock; set this machine's right.",
+    );
+    Ok(())
 }
 
 /// Logs once, not every minute, that a position makes `start_from` meaningless.

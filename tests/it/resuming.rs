@@ -71,18 +71,35 @@ fn the_first_position_follows_docusigns_clock_where_the_own_one_is_wrong() {
             .param("start_from", start_from)
             .run(ds_monitor());
         run.assert_exit(exit);
-        let first = run.log_lines();
-        let first = first
+        let lines = run.log_lines();
+        let warning = lines
             .iter()
-            .find(|line| line.field("action") == "first_run");
+            .find(|line| line.field("action") == "check_clock");
+        let cursor = warning.map(|line| line.field("cursor"));
+        assert_eq!(cursor, expected, "{}", run.report());
+        let asked = docusign.stream_cursors();
         assert_eq!(
-            first.map(|line| line.field("cursor").to_owned()).as_deref(),
-            expected,
-            "{}",
-            run.report()
+            asked.first().map(String::as_str),
+            expected.filter(|_| exit == 0)
         );
-        assert!(has_line(&run, "WARN", "check_clock"), "{}", run.report());
     }
+}
+
+/// Nobody had asked Docusign by the time the first position was saved.
+#[test]
+fn a_first_position_in_the_future_is_set_again_as_soon_as_docusign_answers() {
+    let docusign = Docusign::new();
+    let folder = tempdir().unwrap();
+    let input = Input::for_docusign("prod", &docusign, folder.path()).param("start_from", "");
+    docusign.fault_on_token(1, Reply::json(400, "{}"));
+    input.run(ds_monitor()).assert_exit(1);
+    docusign.spoil_at(Door::Token, 2, |good| {
+        good.header("Date", "Tue, 01 Mar 2022 12:00:00 GMT")
+    });
+    let run = input.run(ds_monitor());
+    run.assert_exit(0);
+    assert!(has_line(&run, "WARN", "check_clock"), "{}", run.report());
+    assert_eq!(docusign.stream_cursors()[0], "2022-02-22T12:00:00Z");
 }
 
 #[test]
