@@ -51,6 +51,9 @@ pub fn docusign_remedy(suspect: Suspect) -> &'static str {
         Suspect::Cursor => {
             "For a new input, correct start_from; for an existing one, use the command reset to set the position to a date shortly before the newest event in Splunk"
         }
+        Suspect::Page => {
+            "If it stays so, send the cursor to Docusign's support, and go on behind the page with the command reset: set the position to a date-time shortly after the newest event in Splunk; records in between will be missing"
+        }
         Suspect::Hosts => "Check that auth_url and monitor_url belong to the same environment",
         Suspect::Stream => "Check environment, monitor_url and organization_id",
         Suspect::Credentials => "Check environment, integration_key, user_id and private_key",

@@ -56,6 +56,8 @@ pub type OnTrouble = Arc<dyn Fn(&Trouble<'_>) + Send + Sync>;
 pub enum Suspect {
     /// The cursor, which may be too old or damaged.
     Cursor,
+    /// The page after the cursor, which cannot be delivered.
+    Page,
     /// The hosts: the account server and the API that refuses its token belong to different environments.
     Hosts,
     /// The address of the stream: its host, or the organization in it.
@@ -128,6 +130,31 @@ pub(super) enum CallError {
     Unreachable(String),
     /// The answer was not the expected one.
     Malformed(String),
+    /// The answer was Docusign's own, and cannot be used.
+    Unusable(String),
+}
+
+/// Why an answer with status 200 is not the expected one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Unreadable {
+    /// It may have been damaged or replaced on the way: another attempt may bring a good one.
+    OnTheWay(String),
+    /// Docusign itself has answered, and would answer the same again.
+    ByDocusign(String),
+}
+
+impl From<String> for Unreadable {
+    fn from(problem: String) -> Self {
+        Self::OnTheWay(problem)
+    }
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OnTheWay(problem) | Self::ByDocusign(problem) => f.write_str(problem),
+        }
+    }
 }
 
 /// A refusal, with all that the server said about it.
@@ -198,6 +225,13 @@ impl ApiError {
             }
             CallError::Unreachable(problem) => Self {
                 sentence: format!("Docusign ({host}) {problem}"),
+                ..blank
+            },
+            CallError::Unusable(problem) => Self {
+                definite: true,
+                sentence: format!(
+                    "Docusign ({host}) gave an answer that cannot be used: {problem}"
+                ),
                 ..blank
             },
             CallError::Malformed(problem) => Self {
@@ -289,7 +323,7 @@ impl Client {
         action: &'static str,
         max_bytes: u64,
         request: impl Fn() -> RequestBuilder,
-        read: impl Fn(Vec<u8>) -> Result<T, String>,
+        read: impl Fn(Vec<u8>) -> Result<T, Unreadable>,
     ) -> Result<T, CallError> {
         self.call_into(Vec::new(), action, max_bytes, request, read)
     }
@@ -301,7 +335,7 @@ impl Client {
         action: &'static str,
         max_bytes: u64,
         request: impl Fn() -> RequestBuilder,
-        read: impl Fn(Vec<u8>) -> Result<T, String>,
+        read: impl Fn(Vec<u8>) -> Result<T, Unreadable>,
     ) -> Result<T, CallError> {
         repeat(
             self.network.patience,
@@ -334,7 +368,7 @@ impl Client {
     fn judge<T>(
         &self,
         answer: Answer,
-        read: impl Fn(Vec<u8>) -> Result<T, String>,
+        read: impl Fn(Vec<u8>) -> Result<T, Unreadable>,
     ) -> Result<T, Failed<CallError>> {
         let now = self.clock.now();
         if let Some(ahead) = skew(&answer, now) {
@@ -346,9 +380,10 @@ impl Client {
             Outcome::Done if body.is_error() => Err(Failed::ForGood(CallError::Refused(Box::new(
                 Refusal::new(&answer, body, now),
             )))),
-            Outcome::Done => {
-                read(answer.body).map_err(|problem| Failed::for_now(CallError::Malformed(problem)))
-            }
+            Outcome::Done => read(answer.body).map_err(|unreadable| match unreadable {
+                Unreadable::OnTheWay(problem) => Failed::for_now(CallError::Malformed(problem)),
+                Unreadable::ByDocusign(problem) => Failed::ForGood(CallError::Unusable(problem)),
+            }),
             Outcome::Retry => Err(Failed::ForNow {
                 error: CallError::NotServed(Box::new(Refusal::new(&answer, body, now))),
                 asked: asked_wait(&answer.headers, now),
@@ -365,7 +400,7 @@ impl CallError {
         match self {
             Self::Refused(refusal) | Self::NotServed(refusal) => Some(refusal.status),
             Self::Unreachable(_) => None,
-            Self::Malformed(_) => Some(200),
+            Self::Malformed(_) | Self::Unusable(_) => Some(200),
         }
     }
 
@@ -375,7 +410,7 @@ impl CallError {
                 format!("Docusign answered {refusal}")
             }
             Self::Unreachable(problem) => format!("Docusign {problem}"),
-            Self::Malformed(problem) => {
+            Self::Malformed(problem) | Self::Unusable(problem) => {
                 format!("Docusign gave an unexpected answer: {problem}")
             }
         }

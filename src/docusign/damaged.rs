@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use memchr::memchr2_iter;
+use memchr::{memchr_iter, memchr2_iter, memmem};
 use serde_json::value::RawValue;
 
 use super::monitor_api::{Record, end_cursor};
@@ -24,16 +24,25 @@ pub(super) struct TakenApart {
     pub(super) end_cursor: Option<String>,
 }
 
+/// Why a page cannot be taken apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Whole {
+    /// It is no page, or only a part of one.
+    NoPage,
+    /// It is a page, but where a damaged record ends is uncertain.
+    Inseparable,
+}
+
 /// Takes the body of a page apart that cannot be read as JSON.
 ///
 /// # Errors
 /// It is no page, or its records cannot be told apart.
-pub(super) fn take_apart(body: &[u8]) -> Result<TakenApart, &'static str> {
+pub(super) fn take_apart(body: &[u8]) -> Result<TakenApart, Whole> {
     let mut text = Text { body, at: 0 };
     let mut before = None;
     let opened = text.take(b'{').is_some() && text.members(&mut before, true).is_some();
     if !opened || text.next() != Some(b'[') {
-        return Err("the body is no page");
+        return Err(Whole::NoPage);
     }
     text.at += 1;
     let mut apart = TakenApart {
@@ -44,21 +53,18 @@ pub(super) fn take_apart(body: &[u8]) -> Result<TakenApart, &'static str> {
     };
     loop {
         match text.next() {
-            None => return Err("the page is cut"),
+            None => return Err(Whole::NoPage),
             // An empty place holds nothing that could be lost.
             Some(b',') => text.at += 1,
             Some(b']') => {
-                let after = text
-                    .rest(text.at + 1)
-                    .ok_or("the end of the page is damaged")?;
+                let after = text.rest(text.at + 1).ok_or(Whole::NoPage)?;
                 apart.end_cursor = after.or(before);
                 return Ok(apart);
             }
             Some(_) => match text.sound_record() {
                 Some(record) => apart.push(record),
                 None => {
-                    let end = text.end_of_damaged();
-                    let end = end.ok_or("the records of the page cannot be told apart")?;
+                    let end = text.end_of_damaged().ok_or(Whole::Inseparable)?;
                     let damaged = body.get(text.at..end).unwrap_or_default();
                     apart.damaged.push(apart.records.len());
                     apart.push(repaired(damaged.trim_ascii()).as_str());
@@ -221,7 +227,8 @@ impl<'a> Text<'a> {
         memchr2_iter(b',', b']', rest).find_map(|offset| {
             let at = self.at + offset;
             if self.body.get(at) == Some(&b']') {
-                return self.rest(at + 1).map(|_| (at, false));
+                let is_end = self.rest(at + 1).is_some() && self.is_one_record(at);
+                return is_end.then_some((at, false));
             }
             let mut text = Self { at: at + 1, ..self };
             if text.next()? != b'{' {
@@ -235,6 +242,18 @@ impl<'a> Text<'a> {
             record.event_id()?;
             Some((at, record.timestamp().is_some()))
         })
+    }
+
+    /// Whether what ends before `end` is one record. Objects in a list look like records, but have no `eventId`; where
+    /// none has one, they may be records.
+    fn is_one_record(self, end: usize) -> bool {
+        let text = self.body.get(self.at..end).unwrap_or_default();
+        let is_list = memchr_iter(b',', text).any(|comma| {
+            let (before, after) = text.split_at(comma);
+            let after = after.get(1..).unwrap_or_default().trim_ascii_start();
+            before.trim_ascii_end().ends_with(b"}") && after.starts_with(b"{")
+        });
+        !is_list || memmem::find(text, b"\"eventId\"").is_some()
     }
 }
 
@@ -395,7 +414,7 @@ mod tests {
                     let body = page(&records, member);
                     assert!(Page::parse(body.clone(), "c0").is_err(), "{name}");
                     let page = Page::take_apart(&body, "c0")
-                        .unwrap_or_else(|error| panic!("{name} in place {place}: {error}"));
+                        .unwrap_or_else(|error| panic!("{name} in place {place}: {error:?}"));
                     assert_eq!(page.end_cursor.as_deref(), Some("c1"), "{name}");
                     let others: Vec<_> = page
                         .records()
@@ -452,7 +471,7 @@ mod tests {
                     sound(4),
                 ];
                 let page = Page::take_apart(&page(&records, "data"), "c0")
-                    .unwrap_or_else(|error| panic!("{first} and {second}: {error}"));
+                    .unwrap_or_else(|error| panic!("{first} and {second}: {error:?}"));
                 for n in 1..5 {
                     let came = page.records().filter(|it| it.json == record(n)).count();
                     assert_eq!(came, 1, "{first} and {second}: {:?}", ids(&page));

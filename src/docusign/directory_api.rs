@@ -467,8 +467,8 @@ fn get<T: DeserializeOwned>(
                         .header(ACCEPT, "application/json")
                 },
                 |body| {
-                    serde_json::from_slice(&body)
-                        .map_err(|_| "the body is not the expected JSON".to_owned())
+                    let answer = serde_json::from_slice(&body);
+                    Ok(answer.map_err(|_| "the body is not the expected JSON".to_owned())?)
                 },
             )
             .map_err(|error| {

@@ -185,7 +185,7 @@ impl JwtGrant {
                     ACTION_AUTHENTICATE,
                     MAX_ANSWER_BYTES,
                     || self.client.request(Method::POST, url.clone()).form(&form),
-                    |body| TokenAnswer::parse(&body),
+                    |body| Ok(TokenAnswer::parse(&body)?),
                 )
             })
             .map_err(|error| {

@@ -7,18 +7,20 @@
 use std::borrow::Cow;
 use std::cell::Cell;
 use std::collections::{BTreeMap, HashSet};
+use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::ops::Range;
 use std::time::Duration;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Url};
-use serde::Deserialize;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use sha2::{Digest, Sha256};
 
-use super::client::{ApiError, Client, Refusal, Suspect};
-use super::damaged::{TakenApart, take_apart};
+use super::client::{ApiError, CallError, Client, Refusal, Suspect, Unreadable};
+use super::damaged::{TakenApart, Whole, take_apart};
 use super::jwt_grant::JwtGrant;
 use super::{BaseUrl, Generation};
 use crate::base::clock::Timestamp;
@@ -45,12 +47,24 @@ const MAX_SPARE_BYTES: usize = 8 * 1024 * 1024;
 /// Cursors remembered to detect a loop, as hashes: more than a backfill of years has pages, in 2 MB.
 const REMEMBERED_CURSORS: usize = 100_000;
 
+/// Records of a page that are remembered to notice a repetition. The checkpoint grows by 19 bytes for each.
+const REMEMBERED_RECORDS: usize = 20;
+
+/// How much of a record's digest is remembered: enough to tell a few thousand records apart.
+const FINGERPRINT_BYTES: usize = 8;
+
+/// After this many pages in a row that only repeat records, the rest is left to the next run.
+const MAX_REPEATED_PAGES: u32 = 3;
+
 /// Most records in a page. A server that ignores `limit` may send its own largest page, but millions of tiny rows
 /// would take many times the page's size in memory.
 const MAX_PAGE_RECORDS: usize = 2 * MAX_LIMIT as usize;
 
 /// Longest page, unpacked. One of 2000 records is 1 to 4 MB.
 const MAX_PAGE_BYTES: u64 = 256 * 1024 * 1024;
+
+/// Longest body that is kept to be taken apart while it is requested again: both are in memory at the same time.
+const MAX_DAMAGED_BYTES: usize = 32 * 1024 * 1024;
 
 /// Pages that are longer than this are looked at for their depth before they are parsed.
 const USUAL_PAGE_BYTES: usize = 16 * 1024 * 1024;
@@ -78,6 +92,13 @@ pub struct Page {
     pub cursor: String,
     /// The cursor for the next page. `None` when Docusign named none, which it may only on an empty page.
     pub end_cursor: Option<String>,
+    /// An `endCursor` that leads back to an earlier page, so that it is not followed: this page's own cursor takes its
+    /// place.
+    pub leads_back: Option<String>,
+    /// What is remembered once this page has been delivered.
+    pub trail: Trail,
+    /// How many records before the first one were left out, because they had been delivered just before.
+    pub repeated: usize,
     /// From the request to the last byte of the answer, retries included.
     pub request_time: Duration,
 }
@@ -186,7 +207,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Rows<'a> {
         impl<'de> Visitor<'de> for List {
             type Value = Rows<'de>;
 
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a list")
             }
 
@@ -261,21 +282,58 @@ pub(super) fn end_cursor(value: &RawValue) -> Result<Option<String>, String> {
     Ok(Some(cursor).filter(|cursor| !cursor.is_empty()))
 }
 
+/// Why a body is not taken for a page.
+#[derive(Debug)]
+pub enum NoPage {
+    /// It is no JSON. It is given back, because single records may be the reason.
+    NotJson(String, Vec<u8>),
+    /// It is JSON, but not what Docusign describes: a gateway may have answered.
+    OtherJson(String),
+    /// It is a page of Docusign's, and cannot be used.
+    Unusable(String),
+}
+
+impl fmt::Display for NoPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotJson(problem, _) | Self::OtherJson(problem) | Self::Unusable(problem) => {
+                f.write_str(problem)
+            }
+        }
+    }
+}
+
+impl From<String> for NoPage {
+    fn from(problem: String) -> Self {
+        Self::OtherJson(problem)
+    }
+}
+
 impl Page {
     /// Reads the body of an answer to `cursor`. A page is accepted whole or not at all.
     ///
     /// # Errors
     /// The body is not such a page.
-    pub fn parse(body: Vec<u8>, cursor: &str) -> Result<Self, String> {
-        let body = String::from_utf8(body).map_err(|_| "the body is not UTF-8".to_owned())?;
+    pub fn parse(body: Vec<u8>, cursor: &str) -> Result<Self, NoPage> {
+        let body = String::from_utf8(body).map_err(|error| {
+            NoPage::NotJson("the body is not UTF-8".to_owned(), error.into_bytes())
+        })?;
         if body.len() > USUAL_PAGE_BYTES {
             require_flat(&body)?;
         }
-        let outer: Outer<'_> = serde_json::from_str(&body)
-            .map_err(|error| format!("the body is not a page of records ({})", place(&error)))?;
+        let outer: Outer<'_> = match serde_json::from_str(&body) {
+            Ok(outer) => outer,
+            Err(error) => {
+                let problem = format!("the body is not a page of records ({})", place(&error));
+                return Err(match error.is_data() {
+                    true => NoPage::OtherJson(problem),
+                    false => NoPage::NotJson(problem, body.into_bytes()),
+                });
+            }
+        };
         let named = |error: Option<&RawValue>| error.is_some_and(|error| error.get() != "\"\"");
         if named(outer.error) || named(outer.error_code) {
-            return Err("the page has an error member".to_owned());
+            return Err("the page has an error member".to_owned().into());
         }
         let is_page = !matches!(
             (&outer.data, &outer.result_data, &outer.end_cursor),
@@ -289,7 +347,8 @@ impl Page {
                 Some(member) => {
                     return Err(format!(
                         "the page has a list of objects in {member:?}, and neither data nor resultData"
-                    ));
+                    )
+                    .into());
                 }
                 None if is_page => Rows {
                     rows: Vec::new(),
@@ -298,17 +357,20 @@ impl Page {
                 None => {
                     return Err(
                         "the body has neither data nor resultData nor endCursor, so it is no page"
-                            .to_owned(),
+                            .to_owned()
+                            .into(),
                     );
                 }
             },
             (Some(data), Some(other)) if other.count == 0 => data,
             (Some(data), Some(other)) if data.count == 0 => other,
-            (Some(_), Some(_)) => return Err("the page has both data and resultData".to_owned()),
+            (Some(_), Some(_)) => {
+                return Err("the page has both data and resultData".to_owned().into());
+            }
         };
-        require_few(count)?;
+        require_few(count).map_err(NoPage::Unusable)?;
         let end_cursor = match outer.end_cursor.value() {
-            Some(value) => end_cursor(value)?,
+            Some(value) => end_cursor(value).map_err(NoPage::Unusable)?,
             None => None,
         };
         require_cursor(end_cursor.as_deref(), rows.len())?;
@@ -325,16 +387,19 @@ impl Page {
             damaged: Vec::new(),
             cursor: cursor.to_owned(),
             end_cursor,
+            leads_back: None,
+            trail: Trail::default(),
+            repeated: 0,
             request_time: Duration::ZERO,
             body,
         })
     }
 
-    /// Takes a page apart that [`Page::parse`] refuses because of single records.
+    /// Takes a page apart that is no JSON because of single records.
     ///
     /// # Errors
     /// The body is no page, or its records cannot be told apart.
-    pub fn take_apart(body: &[u8], cursor: &str) -> Result<Self, String> {
+    pub(super) fn take_apart(body: &[u8], cursor: &str) -> Result<Self, Whole> {
         let TakenApart {
             body,
             records,
@@ -347,11 +412,17 @@ impl Page {
             damaged,
             cursor: cursor.to_owned(),
             end_cursor,
+            leads_back: None,
+            trail: Trail::default(),
+            repeated: 0,
             request_time: Duration::ZERO,
         };
-        require_few(page.len())?;
-        require_cursor(page.end_cursor.as_deref(), page.len())?;
-        Ok(page)
+        let is_usable = require_few(page.len())
+            .and_then(|()| require_cursor(page.end_cursor.as_deref(), page.len()));
+        match is_usable {
+            Ok(()) => Ok(page),
+            Err(_) => Err(Whole::NoPage),
+        }
     }
 
     /// The records in Docusign's order.
@@ -400,6 +471,53 @@ impl Page {
         self.body.into_bytes()
     }
 
+    /// Takes this page for the last one: its end is not followed.
+    fn stay(&mut self) {
+        self.leads_back = self.end_cursor.replace(self.cursor.clone());
+    }
+
+    /// Leaves out the records at the start that `trail` remembers as delivered, and returns the trail after this page.
+    fn follow(&mut self, trail: &Trail) -> Trail {
+        let is_last = self.is_last();
+        if !is_last && self.end_cursor.is_some() && self.end_cursor == trail.leads_back {
+            self.stay();
+        }
+        if self.is_empty() {
+            return trail.clone();
+        }
+        let all = self.records().rev();
+        // A page that returns itself comes again as a whole, any other perhaps with what came last.
+        let remembered = match self.is_last() {
+            true => MAX_PAGE_RECORDS,
+            false => REMEMBERED_RECORDS,
+        };
+        let after = Trail {
+            last_records: all
+                .take(remembered)
+                .map(|it| fingerprint(it.json))
+                .collect(),
+            leads_back: self.leads_back.clone(),
+        };
+        self.repeated = match trail.last_records.is_empty() {
+            true => 0,
+            false => {
+                let records = self.records();
+                let known = records.take_while(|record| {
+                    trail.last_records.contains(&fingerprint(record.json))
+                        // Records without an identity may be alike without being the same.
+                        && record.event_id().is_some()
+                });
+                known.count()
+            }
+        };
+        self.records.drain(..self.repeated);
+        self.damaged.retain(|number| *number >= self.repeated);
+        for number in &mut self.damaged {
+            *number -= self.repeated;
+        }
+        after
+    }
+
     /// Whether Docusign has nothing after this page.
     fn is_last(&self) -> bool {
         self.end_cursor
@@ -443,7 +561,7 @@ fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
     impl<'de, F: FnMut(&str, &RawValue) -> bool> Visitor<'de> for Peek<F> {
         type Value = ();
 
-        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("an object")
         }
 
@@ -469,7 +587,7 @@ fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
             impl<'de> Visitor<'de> for Bytes {
                 type Value = Cow<'de, [u8]>;
 
-                fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                     f.write_str("a name")
                 }
 
@@ -489,6 +607,33 @@ fn peek(json: &str, look: impl FnMut(&str, &RawValue) -> bool) {
     let mut deserializer = serde_json::Deserializer::from_str(json);
     // Stopping early is reported as an error, which here is none.
     let _ = Peek(look).deserialize(&mut deserializer);
+}
+
+/// What is remembered of a stream's last page, so that a repetition is noticed: in the same run and in the next.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Trail {
+    /// Fingerprints of its last records, the last one first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    last_records: Vec<String>,
+    /// An `endCursor` that led back to an earlier page.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    leads_back: Option<String>,
+}
+
+impl Trail {
+    /// Whether nothing is remembered.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// The same in every version of the program, because it is saved.
+fn fingerprint(record: &str) -> String {
+    let digest = Sha256::digest(record.as_bytes());
+    let start = digest.iter().take(FINGERPRINT_BYTES);
+    start.map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Whose stream is read, and from where.
@@ -564,28 +709,40 @@ impl MonitorApi {
         } = self;
         let start = client.clock().elapsed();
         let url = settings.url(cursor);
+        let last_resort = Cell::new(None);
+        let read = |body| match Page::parse(body, cursor) {
+            Ok(page) => match &page.end_cursor {
+                Some(end) if sent.contains(&hash(end)) && end != cursor => {
+                    let problem = format!("its endCursor {end} leads back to a page before");
+                    last_resort.set(Some(LastResort::LeadsBack(page)));
+                    Err(Unreadable::OnTheWay(problem))
+                }
+                _ => Ok(page),
+            },
+            Err(NoPage::NotJson(problem, body)) => {
+                if body.len() <= MAX_DAMAGED_BYTES {
+                    last_resort.set(Some(LastResort::TakeApart(body)));
+                }
+                Err(Unreadable::OnTheWay(problem))
+            }
+            Err(NoPage::OtherJson(problem)) => Err(Unreadable::OnTheWay(problem)),
+            Err(NoPage::Unusable(problem)) => Err(Unreadable::ByDocusign(problem)),
+        };
         let mut page = grant.with_token(|token| {
+            let request = || {
+                client
+                    .request(Method::GET, url.clone())
+                    .bearer_auth(token.expose())
+                    .header(ACCEPT, "application/json")
+            };
             client
-                .call_into(
-                    spare.take(),
-                    ACTION,
-                    MAX_PAGE_BYTES,
-                    || {
-                        client
-                            .request(Method::GET, url.clone())
-                            .bearer_auth(token.expose())
-                            .header(ACCEPT, "application/json")
-                    },
-                    |body| {
-                        let page = Page::parse(body, cursor)?;
-                        match &page.end_cursor {
-                            Some(end) if sent.contains(&hash(end)) && end != cursor => {
-                                Err(format!("its endCursor {end} leads back to a page before"))
-                            }
-                            _ => Ok(page),
-                        }
-                    },
-                )
+                .call_into(spare.take(), ACTION, MAX_PAGE_BYTES, request, read)
+                .or_else(|error| match (error, last_resort.take()) {
+                    (CallError::Malformed(problem), Some(resort)) => {
+                        resort.page(cursor, problem, client.remedy(Suspect::Page))
+                    }
+                    (error, _) => Err(error),
+                })
                 .map_err(|error| {
                     let host = settings.monitor_url.host();
                     ApiError::new(ACTION, host, error, |refusal| {
@@ -599,6 +756,32 @@ impl MonitorApi {
         }
         sent.insert(hash(cursor));
         Ok(page)
+    }
+}
+
+/// What is left to do with an answer that is not what it should be, when all attempts have brought the same.
+enum LastResort {
+    /// The page is sound, but its end leads back.
+    LeadsBack(Page),
+    /// The body is no JSON, perhaps because of single records.
+    TakeApart(Vec<u8>),
+}
+
+impl LastResort {
+    fn page(self, cursor: &str, problem: String, remedy: &str) -> Result<Page, CallError> {
+        match self {
+            Self::LeadsBack(mut page) => {
+                page.stay();
+                Ok(page)
+            }
+            Self::TakeApart(body) => Page::take_apart(&body, cursor).map_err(|whole| match whole {
+                // A body that ends like one is at least not cut.
+                Whole::Inseparable if body.trim_ascii_end().ends_with(b"}") => CallError::Unusable(
+                    format!("{problem}, and its records cannot be told apart. {remedy}"),
+                ),
+                Whole::Inseparable | Whole::NoPage => CallError::Malformed(problem),
+            }),
+        }
     }
 }
 
@@ -658,6 +841,21 @@ pub enum End {
     NoCursor,
     /// One empty page after the other: the rest is left to the next run.
     OnlyEmptyPages,
+    /// One page after the other with records that had been delivered just before: the rest is left to the next run.
+    OnlyRepeatedPages,
+    /// The cursor of the last page leads back to an earlier one, so it was not followed.
+    LeadsBack,
+}
+
+impl End {
+    /// Whether everything that Docusign had was read.
+    #[must_use]
+    pub fn is_caught_up(self) -> bool {
+        match self {
+            Self::CaughtUp | Self::NoCursor => true,
+            Self::OnlyEmptyPages | Self::OnlyRepeatedPages | Self::LeadsBack => false,
+        }
+    }
 }
 
 /// What comes next in a stream.
@@ -673,21 +871,25 @@ pub enum Next {
 pub struct Stream {
     api: MonitorApi,
     cursor: String,
+    trail: Trail,
     small_pages: u32,
     empty_pages: u32,
+    repeated_pages: u32,
     pause: bool,
     end: Option<End>,
 }
 
 impl Stream {
-    /// The stream after `cursor`.
+    /// The stream after `cursor`, before which came what `trail` remembers.
     #[must_use]
-    pub fn after(api: MonitorApi, cursor: String) -> Self {
+    pub fn after(api: MonitorApi, cursor: String, trail: Trail) -> Self {
         Self {
             api,
             cursor,
+            trail,
             small_pages: 0,
             empty_pages: 0,
+            repeated_pages: 0,
             pause: false,
             end: None,
         }
@@ -711,7 +913,9 @@ impl Stream {
         if self.pause {
             self.api.client.clock().sleep(PAUSE);
         }
-        let page = self.api.get_stream(&self.cursor)?;
+        let mut page = self.api.get_stream(&self.cursor)?;
+        self.trail = page.follow(&self.trail);
+        page.trail = self.trail.clone();
         self.small_pages = match page.len() {
             0..SMALL_PAGE_RECORDS => self.small_pages + 1,
             _ => 0,
@@ -720,12 +924,19 @@ impl Stream {
             0 => self.empty_pages + 1,
             _ => 0,
         };
+        self.repeated_pages = match page.repeated > 0 && page.is_empty() {
+            true => self.repeated_pages + 1,
+            false => 0,
+        };
         self.pause = page.is_empty() || self.small_pages >= SMALL_PAGES_WITHOUT_PAUSE;
         if page.is_last() {
-            self.end = Some(match page.end_cursor {
-                Some(_) => End::CaughtUp,
-                None => End::NoCursor,
+            self.end = Some(match (&page.end_cursor, &page.leads_back) {
+                (_, Some(_)) => End::LeadsBack,
+                (Some(_), None) => End::CaughtUp,
+                (None, None) => End::NoCursor,
             });
+        } else if self.repeated_pages >= MAX_REPEATED_PAGES {
+            self.end = Some(End::OnlyRepeatedPages);
         } else if self.empty_pages >= MAX_EMPTY_PAGES {
             self.end = Some(End::OnlyEmptyPages);
         }
@@ -745,7 +956,7 @@ mod tests {
     use crate::docusign::BaseUrl;
 
     fn page(body: &str) -> Result<Page, String> {
-        Page::parse(body.as_bytes().to_vec(), "c0")
+        Page::parse(body.as_bytes().to_vec(), "c0").map_err(|no_page| no_page.to_string())
     }
 
     #[test]
@@ -864,7 +1075,7 @@ line break"}],"endCursor":"c1"}"#,
     #[test]
     fn a_long_page_of_brackets_is_refused_before_it_is_parsed() {
         let deep = "[".repeat(USUAL_PAGE_BYTES + 1);
-        let error = Page::parse(deep.into_bytes(), "c0").unwrap_err();
+        let error = page(&deep).unwrap_err();
         assert!(error.contains("128 brackets"), "{error}");
         let level = format!("{}{}", "[".repeat(MAX_DEPTH), "]".repeat(MAX_DEPTH));
         let flat = [&level, r#""[[{\"[[""#, &level].concat().repeat(3);

@@ -187,6 +187,7 @@ impl EventRows {
             time: Timestamp::parse(&self.time),
             sourcetype: Some(sourcetype),
             data: &data,
+            is_json: true,
         };
         Ok(self.events.write(&event)?)
     }

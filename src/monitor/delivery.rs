@@ -11,12 +11,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::DateTime;
+
 use super::pages::Pages;
 use super::position::{Position, State};
 use crate::base::clock::Clock;
 use crate::docusign::client::ApiError;
-use crate::docusign::monitor_api::{End, Next, Page, Record};
+use crate::docusign::monitor_api::{End, Next, Page, Record, Trail};
 use crate::failures;
+use crate::params::iso;
 use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::event::{Event, EventSink, Receipt, Undelivered};
 use crate::splunk::log::{Failure, Fields, Level, Log};
@@ -29,6 +32,9 @@ const LONGEST_TAKEN_TICK: Duration = Duration::from_millis(10);
 
 /// Most pages that are sent and not saved at once: what a cut-off costs at most where pages wait for acknowledgements.
 const MAX_PAGES_UNDER_WAY: usize = 16;
+
+/// Most records that are named in one line of the log.
+const MAX_NAMED_RECORDS: usize = 10;
 
 /// The path. Every step that can end a run leaves the checkpoint at a page whose records have been read.
 pub(super) fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop> {
@@ -65,6 +71,7 @@ fn event(record: Record<'_>) -> Event<'_> {
         time: record.timestamp(),
         sourcetype: None,
         data: record.json,
+        is_json: record.is_json,
     }
 }
 
@@ -112,6 +119,8 @@ pub(super) struct Delivery {
     saved_end: u64,
     /// Events without a time on the page that is being sent.
     untimed: usize,
+    /// Time of the newest record on the page that is being sent, in seconds since the epoch.
+    newest: Option<i64>,
     /// Refused events that a page's log line has counted.
     refused_logged: u64,
     summary: Summary,
@@ -127,6 +136,8 @@ struct PageUnderWay {
     cursor: Option<String>,
     /// The cursor that was sent for the page, if it held records.
     cursor_before_records: Option<String>,
+    /// What is saved with the cursor, to notice a repetition.
+    trail: Trail,
     /// What is logged once it is saved; nothing for a page without records and without a new cursor.
     line: Option<Fields>,
 }
@@ -158,6 +169,7 @@ impl Delivery {
             under_way: VecDeque::new(),
             saved_end: 0,
             untimed: 0,
+            newest: None,
             refused_logged: 0,
             summary: Summary::default(),
             clock,
@@ -197,7 +209,7 @@ impl Delivery {
 
     fn send(&mut self, event: &Event<'_>) -> Result<(), Stop> {
         match event.time {
-            Some(time) => self.summary.newest = self.summary.newest.max(Some(time.seconds())),
+            Some(time) => self.newest = self.newest.max(Some(time.seconds())),
             None => self.untimed += 1,
         }
         Ok(self.events.write(event)?)
@@ -206,27 +218,55 @@ impl Delivery {
     /// Sends the rest of a page and takes note of it.
     fn finish_page(&mut self, page: &Page) -> Result<(), Stop> {
         self.events.flush()?;
-        let untimed = std::mem::take(&mut self.untimed);
-        if untimed > 0 {
-            let fields = Fields::new()
-                .with("action", "deliver_without_time")
-                .with("n_events", untimed)
-                .with("cursor_from", &page.cursor);
-            self.log.warn(
-                &fields,
-                "Records without a usable timestamp were delivered; Splunk uses their time of arrival.",
-            );
-        }
+        self.warn_of_oddities(page);
+        let newest = self.newest.take();
+        self.summary.newest = self.summary.newest.max(newest);
         self.summary.events += page.len();
         self.summary.pages += 1;
         let moves = page.end_cursor.as_ref() != Some(&page.cursor);
         self.under_way.push_back(PageUnderWay {
             end: self.events.progress().sent,
-            line: (moves || !page.is_empty()).then(|| page_line(page)),
+            line: (moves || !page.is_empty()).then(|| page_line(page, newest)),
             cursor_before_records: (!page.is_empty()).then(|| page.cursor.clone()),
             cursor: page.end_cursor.clone(),
+            trail: page.trail.clone(),
         });
         Ok(())
+    }
+
+    fn warn_of_oddities(&mut self, page: &Page) {
+        let fields = |action, n_events: usize| {
+            Fields::new()
+                .with("action", action)
+                .with("n_events", n_events)
+                .with("cursor_from", &page.cursor)
+        };
+        let untimed = std::mem::take(&mut self.untimed);
+        if untimed > 0 {
+            self.log.warn(
+                &fields("deliver_without_time", untimed),
+                "Records without a usable timestamp were delivered; Splunk uses their time of arrival.",
+            );
+        }
+        let damaged = page.damaged();
+        if damaged.len() > 0 {
+            let line = fields("deliver_damaged", damaged.len());
+            let named = damaged.take(MAX_NAMED_RECORDS).map(|(number, record)| {
+                let id = record.event_id();
+                format!("{}:{}", number + 1, id.as_deref().unwrap_or("unknown"))
+            });
+            let line = line.with("records", named.collect::<Vec<_>>().join(","));
+            self.log.warn(
+                &line,
+                "Docusign sent records that are no JSON. They were delivered as they came, with what JSON forbids as \\u escapes. Each is named by its place on the page and its eventId; send both to Docusign's support if this continues.",
+            );
+        }
+        if page.repeated > 0 {
+            self.log.warn(
+                &fields("skip_repeated", page.repeated).with_some("cursor_to", page.end_cursor.as_ref()),
+                "Docusign sent records again that had been delivered just before; they were left out.",
+            );
+        }
     }
 
     /// Saves the position of what has been taken by now.
@@ -263,6 +303,7 @@ impl Delivery {
             if let Some(cursor) = page.cursor {
                 moved |= self.position.cursor != cursor || page.cursor_before_records.is_some();
                 self.position.cursor = cursor;
+                self.position.trail = page.trail;
             }
             if let Some(cursor) = page.cursor_before_records {
                 self.position.cursor_before_last_records = cursor;
@@ -321,7 +362,8 @@ fn receipt_sentence(receipt: Receipt) -> &'static str {
 }
 
 /// The line by which an auditor can prove that no page is missing: `cursor_to` is the next line's `cursor_from`.
-fn page_line(page: &Page) -> Fields {
+fn page_line(page: &Page, newest: Option<i64>) -> Fields {
+    let newest = newest.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     Fields::new()
         .with("action", "page_ingested")
         .with("cursor_from", &page.cursor)
@@ -337,6 +379,8 @@ fn page_line(page: &Page) -> Fields {
                 .next_back()
                 .and_then(|record| record.event_id()),
         )
+        // How far a long backfill has come.
+        .with_some("newest", newest.map(iso))
         .with("bytes", page.bytes())
         .with("request_ms", page.request_time.as_millis())
 }

@@ -120,7 +120,8 @@ impl ModularInput for DsMonitor {
         let started = session.clock.elapsed();
         let api = MonitorApi::new(client, grant, settings.stream);
         let events = sink(settings.hec, session, &log)?;
-        let pages = Pages::fetch(Stream::after(api, position.cursor.clone()))?;
+        let stream = Stream::after(api, position.cursor.clone(), position.trail.clone());
+        let pages = Pages::fetch(stream)?;
         let clock = Arc::clone(&session.clock);
         let mut delivery = Delivery::new(events, store, position, clock, log.clone());
         let end = drain(&pages, &mut delivery).map_err(|stop| delivery.give_up(stop))?;
@@ -201,6 +202,14 @@ fn warn_of_end(end: End, cursor: &str, log: &Log) {
             &fields("leave_rest"),
             "Docusign sent only empty pages for a while; the next run continues from here.",
         ),
+        End::OnlyRepeatedPages => log.warn(
+            &fields("leave_rest"),
+            "Docusign sent only records that had been delivered just before; the next run continues from here.",
+        ),
+        End::LeadsBack => log.warn(
+            &fields("keep_cursor"),
+            "Docusign's next cursor leads back to an earlier page, so it is not followed: everything would come again. The position stays until Docusign names another cursor; tell Docusign's support if it does not.",
+        ),
     }
 }
 
@@ -215,7 +224,7 @@ fn report(input: &str, run: &Summary, end: End, session: &Session, started: Dura
         .with("n_events", run.events.saturating_sub(refused))
         .with_some("n_refused", (refused > 0).then_some(refused))
         .with("pages", run.pages)
-        .with("caught_up", end != End::OnlyEmptyPages)
+        .with("caught_up", end.is_caught_up())
         .with_some("lag_s", run.newest.map(|newest| now.timestamp() - newest))
         .with(
             "duration_ms",

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
 use crate::base::clock::Clock;
+use crate::docusign::monitor_api::Trail;
 use crate::params::iso;
 use crate::splunk::checkpoint::{CheckpointStore, Loaded, Saved};
 use crate::splunk::log::{Fields, Log};
@@ -34,6 +35,9 @@ pub struct Position {
     pub identity: Identity,
     /// The service user of the last run.
     pub user_id: String,
+    /// What Docusign may send again after the cursor.
+    #[serde(default, skip_serializing_if = "Trail::is_empty")]
+    pub trail: Trail,
     /// The `start_from` that was logged as ignored: once is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored_start_from: Option<String>,
@@ -72,6 +76,7 @@ impl Position {
             state: State::Closed,
             identity: Identity::of(settings),
             user_id: settings.identity.user_id.clone(),
+            trail: Trail::default(),
             ignored_start_from: None,
         }
     }
@@ -142,6 +147,8 @@ pub fn resume(
             "The previous run was cut off. This one starts before its last page with records, which may arrive twice.",
         );
         position.cursor = position.start().to_owned();
+        // What has been read before the cut may be lost, so nothing counts as delivered.
+        position.trail = Trail::default();
     }
     follow_docusigns_clock(&mut position, false, store, settings, log, clock, skew)?;
     Ok(position)

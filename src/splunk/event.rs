@@ -4,6 +4,8 @@ use std::fmt;
 use std::io;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use super::log::{Failure, Fields, Level};
 use crate::base::clock::Timestamp;
 
@@ -84,8 +86,21 @@ pub struct Event<'a> {
     pub time: Option<Timestamp>,
     /// What kind of data it is; without one it is the stanza's.
     pub sourcetype: Option<&'static str>,
-    /// The text of the event, JSON.
+    /// The text of the event.
     pub data: &'a str,
+    /// Whether the text is JSON. Where only JSON may go, any other text goes as a string.
+    pub is_json: bool,
+}
+
+impl Event<'_> {
+    /// Adds the event to `buffer` as a JSON value.
+    pub(super) fn append_json(&self, buffer: &mut Vec<u8>) {
+        if self.is_json {
+            buffer.extend_from_slice(self.data.as_bytes());
+        } else {
+            buffer.extend_from_slice(Value::from(self.data).to_string().as_bytes());
+        }
+    }
 }
 
 /// Why events did not arrive. What was confirmed before stays confirmed.

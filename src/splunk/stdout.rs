@@ -130,7 +130,7 @@ impl EventWriter {
     /// Line breaks occur only between JSON tokens, where a space means the same.
     fn write_line(&mut self, event: &Event<'_>) {
         let start = self.buffer.len();
-        self.buffer.extend_from_slice(event.data.as_bytes());
+        event.append_json(&mut self.buffer);
         for byte in self.buffer.iter_mut().skip(start) {
             if matches!(byte, b'\n' | b'\r') {
                 *byte = b' ';
@@ -500,6 +500,7 @@ mod tests {
             time: Timestamp::parse("2020-04-07T18:23:02.50Z"),
             sourcetype: None,
             data,
+            is_json: true,
         }
     }
 

@@ -13,7 +13,9 @@ use ds_monitor::base::retry::Patience;
 use ds_monitor::docusign::BaseUrl;
 use ds_monitor::docusign::client::{ApiError, Client};
 use ds_monitor::docusign::jwt_grant::{Applicant, JwtGrant, SCOPE_IMPERSONATION};
-use ds_monitor::docusign::monitor_api::{End, MonitorApi, Next, Page, Stream, StreamSettings};
+use ds_monitor::docusign::monitor_api::{
+    End, MonitorApi, Next, Page, Stream, StreamSettings, Trail,
+};
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::settings::USER_AGENT;
 use ds_monitor::splunk::checkpoint::file_stem;
@@ -796,7 +798,7 @@ fn stream(docusign: &Docusign, clock: &Arc<Pauses>, patience: Patience) -> Strea
         limit: 2000,
     };
     let api = MonitorApi::new(client, grant, settings);
-    Stream::after(api, "2021-01-01T00:00:00Z".to_owned())
+    Stream::after(api, "2021-01-01T00:00:00Z".to_owned(), Trail::default())
 }
 
 /// A stream of pages with so many records, whose cursors are `p1`, `p2` and so on.

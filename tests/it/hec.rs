@@ -1868,6 +1868,7 @@ impl Writer {
             time,
             sourcetype,
             data,
+            is_json: true,
         })?;
         self.writer.flush()
     }

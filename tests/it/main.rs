@@ -32,6 +32,7 @@ mod faults;
 mod network;
 
 /// Where a run goes on: checkpoints, locks, readers that stop, signals.
+mod repeats;
 mod resuming;
 
 /// Nothing is lost: kills, stops, blocked readers, and an account of it all.

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use chrono::{DateTime, Timelike};
 use ds_monitor::base::clock::{SystemClock, Timestamp};
-use ds_monitor::docusign::monitor_api::Page;
+use ds_monitor::docusign::monitor_api::{Page, Trail};
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::position::{Identity, Position, State};
 use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
@@ -298,7 +298,7 @@ fn a_damaged_page_is_refused_or_has_all_its_records() {
             let page = match Page::parse(body.clone(), "c0") {
                 Ok(page) => page,
                 Err(reason) => {
-                    assert!(reason.len() < 100, "{reason}");
+                    assert!(reason.to_string().len() < 100, "{reason}");
                     continue;
                 }
             };
@@ -620,6 +620,7 @@ fn a_checkpoint_that_is_there_is_never_taken_for_absent() {
                 organization_id: None,
             },
             user_id: "u".to_owned(),
+            trail: Trail::default(),
             ignored_start_from: None,
         };
         store.save(position("c1"), now).unwrap();
@@ -688,6 +689,7 @@ fn every_json_text_comes_through_the_pipe_as_promised() {
                 time,
                 sourcetype: None,
                 data: &text,
+                is_json: true,
             };
             writer.write(&event).unwrap();
             texts.push((text, time));

@@ -63,7 +63,7 @@ impl Envelope {
         body.extend_from_slice(event.sourcetype.unwrap_or(self.sourcetype).as_bytes());
         body.extend_from_slice(b"\",");
         body.extend_from_slice(self.common.as_bytes());
-        body.extend_from_slice(event.data.as_bytes());
+        event.append_json(body);
         body.extend_from_slice(b"}\n");
     }
 }
@@ -205,6 +205,7 @@ mod tests {
             time: None,
             sourcetype: None,
             data,
+            is_json: true,
         }
     }
 
@@ -239,6 +240,7 @@ mod tests {
                 time: Timestamp::parse("2020-04-07T18:23:02.50Z"),
                 sourcetype: Some("other"),
                 data,
+                is_json: true,
             },
             &envelope,
         );
