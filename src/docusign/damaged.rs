@@ -433,7 +433,8 @@ mod tests {
     #[test]
     fn a_damaged_record_is_still_recognized_and_keeps_its_time() {
         for (name, damaged) in damages() {
-            let page = Page::take_apart(&page(&[damaged.clone()], "data"), "c0").unwrap();
+            let page =
+                Page::take_apart(&page(std::slice::from_ref(&damaged), "data"), "c0").unwrap();
             let (_, record) = page.damaged().next().unwrap();
             if damaged.windows(9).any(|part| part == b"eventId\":") {
                 assert_eq!(record.event_id().as_deref(), Some("e7"), "{name}");

@@ -862,7 +862,7 @@ impl End {
 #[derive(Debug)]
 pub enum Next {
     /// A page.
-    Page(Page),
+    Page(Box<Page>),
     /// No more pages for this run.
     End(End),
 }
@@ -943,7 +943,7 @@ impl Stream {
         if let Some(end_cursor) = &page.end_cursor {
             self.cursor.clone_from(end_cursor);
         }
-        Ok(Next::Page(page))
+        Ok(Next::Page(Box::new(page)))
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop>
             delivery.send(&event(record))?;
         }
         delivery.finish_page(&page)?;
-        pages.give_back(page);
+        pages.give_back(*page);
         delivery.settle()?;
     };
     delivery.close()?;

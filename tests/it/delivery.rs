@@ -822,7 +822,7 @@ fn end(next: Result<Next, ApiError>) -> End {
 
 fn next_page(next: Result<Next, ApiError>) -> Page {
     match next.unwrap() {
-        Next::Page(page) => page,
+        Next::Page(page) => *page,
         Next::End(end) => panic!("no page, but {end:?}"),
     }
 }
