@@ -2,10 +2,14 @@
 //! layers below do not know.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::http::ProblemKind;
 use crate::docusign::client::{ApiError, OnTrouble, Suspect, Trouble};
 use crate::splunk::log::{Failure, Fields, Level, Log};
+
+/// Pauses that are shorter are not worth a line each.
+const LEAST_LOGGED_PAUSE: Duration = Duration::from_secs(10);
 
 /// What to do when Docusign cannot be reached.
 #[must_use]
@@ -78,7 +82,13 @@ pub fn fields(error: &ApiError) -> Fields {
 #[must_use]
 pub fn failure(error: ApiError) -> Failure {
     let fields = fields(&error);
-    if error.definite {
+    if error.is_of_budget() {
+        Failure {
+            level: Level::Info,
+            fields,
+            sentence: error.sentence,
+        }
+    } else if error.definite {
         Failure {
             level: Level::Error,
             fields,
@@ -104,6 +114,24 @@ pub fn log_trouble(log: Log) -> OnTrouble {
                 .with("action", action)
                 .with_some("status", *status);
             log.warn_of_retry(fields, *retry, problem);
+        }
+        Trouble::ScarceBudget { budget, wait } => {
+            let fields = Fields::new()
+                .with("action", "wait_for_budget")
+                .with("calls_left", budget.left)
+                .with("calls_per_period", budget.limit);
+            match wait {
+                // Short pauses come with every call.
+                Some(wait) if *wait < LEAST_LOGGED_PAUSE => {}
+                Some(wait) => log.info(
+                    &fields.with("wait_s", wait.as_secs()),
+                    "Few of the calls are left that Docusign allows this account. Waiting, so that the account's other integrations can go on.",
+                ),
+                None => log.info(
+                    &fields.with("renewed_in_s", budget.renewed_in.as_secs()),
+                    "Few of the calls are left that Docusign allows this account, and they are left to its other integrations. This run ends; collecting goes on when the calls are renewed.",
+                ),
+            }
         }
         Trouble::SlowAnswer { action, bytes } => log.warn(
             &Fields::new().with("action", action).with("bytes", bytes),

@@ -25,6 +25,8 @@ pub struct Patience {
     pub waiting: Duration,
     /// No attempt begins later than this after the first one: a server that never answers costs `progress` each time.
     pub attempting: Duration,
+    /// Longest wait before one call for the sake of a budget of calls.
+    pub budget: Duration,
 }
 
 impl Patience {
@@ -36,6 +38,7 @@ impl Patience {
         attempts: 6,
         waiting: Duration::from_secs(120),
         attempting: Duration::from_secs(150),
+        budget: Duration::from_secs(60),
     };
 
     /// For a server that is often busy even when it is healthy.
@@ -52,6 +55,7 @@ impl Patience {
         attempts: 1,
         waiting: Duration::ZERO,
         attempting: Duration::ZERO,
+        budget: Duration::ZERO,
     };
 }
 

@@ -5,8 +5,9 @@
 //! caller knows what its settings are called.
 
 use std::fmt;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::Result;
 use chrono::{DateTime, TimeDelta, Utc};
@@ -15,12 +16,15 @@ use reqwest::header::DATE;
 use reqwest::{Method, Url};
 use serde::Deserialize;
 
+use super::budget::Budget;
 use crate::base::clock::Clock;
 use crate::base::http::{Answer, Network, exchange, server_text};
 use crate::base::retry::{Failed, Retry, asked_wait, http_date, repeat};
 
 /// The longest answer that is looked at as an error; Docusign's are a few hundred bytes long.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+const ACTION_BUDGET: &str = "wait_for_budget";
 
 /// A clock that differs more than this from the server's is mentioned.
 const TOLERATED_SKEW: TimeDelta = TimeDelta::seconds(60);
@@ -38,6 +42,13 @@ pub enum Trouble<'a> {
         retry: Retry,
         /// What happened.
         problem: String,
+    },
+    /// The calls that Docusign allows are nearly used up.
+    ScarceBudget {
+        /// What is left.
+        budget: Budget,
+        /// The wait before the next call, or none if that would be too long.
+        wait: Option<Duration>,
     },
     /// Its answer arrives slowly.
     SlowAnswer {
@@ -87,6 +98,15 @@ pub struct Client {
     on_trouble: OnTrouble,
     /// How far the server's clock is ahead of ours by its latest answer, in seconds.
     ahead_s: Arc<AtomicI64>,
+    /// The budget by the latest answer that named one, and when that came.
+    budget: Arc<Mutex<Option<(Budget, Duration)>>>,
+}
+
+/// The calls that Docusign allows are used up, except for those that are left to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BudgetSpent {
+    /// When there will be more.
+    pub renewed_in: Duration,
 }
 
 /// What to do about an answer.
@@ -243,6 +263,27 @@ impl ApiError {
         }
     }
 
+    /// The calls that Docusign allows are used up.
+    pub(super) fn of_budget(renewed_in: Duration) -> Self {
+        Self {
+            action: ACTION_BUDGET,
+            definite: false,
+            status: None,
+            code: None,
+            trace_token: None,
+            sentence: format!(
+                "Few of the calls are left that Docusign allows this account; they are renewed in {} seconds",
+                renewed_in.as_secs()
+            ),
+        }
+    }
+
+    /// Whether the call was not made because the calls that Docusign allows are used up.
+    #[must_use]
+    pub fn is_of_budget(&self) -> bool {
+        self.action == ACTION_BUDGET
+    }
+
     fn answered(action: &'static str, sentence: String, refusal: Refusal) -> Self {
         Self {
             action,
@@ -286,6 +327,7 @@ impl Client {
             remedy,
             on_trouble,
             ahead_s: Arc::default(),
+            budget: Arc::default(),
         })
     }
 
@@ -309,6 +351,37 @@ impl Client {
             true => skew,
             false => TimeDelta::zero(),
         }
+    }
+
+    /// Waits as long as the account's budget of calls requires before the next one.
+    ///
+    /// # Errors
+    /// The wait would be longer than [`Patience::budget`](crate::base::retry::Patience::budget).
+    pub(super) fn wait_for_budget(&self) -> Result<(), BudgetSpent> {
+        let latest = self
+            .budget
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        let Some((budget, at)) = latest else {
+            return Ok(());
+        };
+        let since = self.clock.elapsed().saturating_sub(at);
+        let wait = budget.pause().saturating_sub(since);
+        if wait.is_zero() {
+            return Ok(());
+        }
+        let is_bearable = wait <= self.network.patience.budget;
+        (self.on_trouble)(&Trouble::ScarceBudget {
+            budget,
+            wait: is_bearable.then_some(wait),
+        });
+        if !is_bearable {
+            let renewed_in = budget.renewed_in.saturating_sub(since);
+            return Err(BudgetSpent { renewed_in });
+        }
+        self.clock.sleep(wait);
+        Ok(())
     }
 
     /// What to change when a refusal points at `suspect`.
@@ -373,6 +446,11 @@ impl Client {
         let now = self.clock.now();
         if let Some(ahead) = skew(&answer, now) {
             self.ahead_s.store(ahead.num_seconds(), Ordering::Relaxed);
+        }
+        let date = now + skew(&answer, now).unwrap_or_default();
+        if let Some(budget) = Budget::of(&answer.headers, date) {
+            let mut latest = self.budget.lock().unwrap_or_else(PoisonError::into_inner);
+            *latest = Some((budget, self.clock.elapsed()));
         }
         let body = ErrorBody::of(&answer);
         match Outcome::of(answer.status, body.code()) {

@@ -15,7 +15,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
 use super::BaseUrl;
-use super::client::{ApiError, Client, Refusal, Suspect};
+use super::client::{ApiError, BudgetSpent, Client, Refusal, Suspect};
 use super::jwt_grant::{Applicant, CONSENT_REQUIRED, JwtGrant};
 use super::rsa_key::PrivateKey;
 
@@ -455,6 +455,9 @@ fn get<T: DeserializeOwned>(
     part: Part,
     url: &Url,
 ) -> Result<T, ApiError> {
+    client
+        .wait_for_budget()
+        .map_err(|BudgetSpent { renewed_in }| ApiError::of_budget(renewed_in))?;
     grant.with_token(|token| {
         client
             .call(

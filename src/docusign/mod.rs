@@ -2,6 +2,7 @@
 //!
 //! Formats: developers.docusign.com (JWT Grant, Monitor API) and Docusign's published OpenAPI descriptions.
 
+pub mod budget;
 pub mod client;
 mod damaged;
 pub mod directory_api;

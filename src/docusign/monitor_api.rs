@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 
-use super::client::{ApiError, CallError, Client, Refusal, Suspect, Unreadable};
+use super::client::{ApiError, BudgetSpent, CallError, Client, Refusal, Suspect, Unreadable};
 use super::damaged::{TakenApart, Whole, take_apart};
 use super::jwt_grant::JwtGrant;
 use super::{BaseUrl, Generation};
@@ -843,6 +843,11 @@ pub enum End {
     OnlyEmptyPages,
     /// One page after the other with records that had been delivered just before: the rest is left to the next run.
     OnlyRepeatedPages,
+    /// The calls that Docusign allows are used up, and will be renewed.
+    BudgetSpent {
+        /// When there will be more.
+        renewed_in: Duration,
+    },
     /// The cursor of the last page leads back to an earlier one, so it was not followed.
     LeadsBack,
 }
@@ -853,7 +858,10 @@ impl End {
     pub fn is_caught_up(self) -> bool {
         match self {
             Self::CaughtUp | Self::NoCursor => true,
-            Self::OnlyEmptyPages | Self::OnlyRepeatedPages | Self::LeadsBack => false,
+            Self::OnlyEmptyPages
+            | Self::OnlyRepeatedPages
+            | Self::LeadsBack
+            | Self::BudgetSpent { .. } => false,
         }
     }
 }
@@ -908,6 +916,11 @@ impl Stream {
     /// Docusign refuses the page; the error says what to do.
     pub fn next_page(&mut self) -> Result<Next, ApiError> {
         if let Some(end) = self.end {
+            return Ok(Next::End(end));
+        }
+        if let Err(BudgetSpent { renewed_in }) = self.api.client.wait_for_budget() {
+            let end = End::BudgetSpent { renewed_in };
+            self.end = Some(end);
             return Ok(Next::End(end));
         }
         if self.pause {

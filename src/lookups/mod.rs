@@ -10,6 +10,7 @@ mod settings;
 pub mod table;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Result;
 
@@ -20,7 +21,7 @@ use crate::monitor::configure::Configured;
 use crate::monitor::settings::DS_MONITOR;
 use crate::params::iso;
 use crate::splunk::input_definition::InputDefinition;
-use crate::splunk::log::Failure;
+use crate::splunk::log::{Failure, Level};
 use crate::splunk::scheme::Scheme;
 use crate::splunk::{ModularInput, Session};
 use refresh::Refresh;
@@ -29,6 +30,9 @@ use settings::{LookupSettings, Output};
 
 pub use rows::{ACCOUNTS, USERS};
 pub use settings::DS_LOOKUPS;
+
+/// Longest wait for Docusign's calls to be renewed, which happens once per hour: a refresh may take its time.
+const LONGEST_BUDGET_WAIT: Duration = Duration::from_secs(3600);
 
 /// The modular input `ds_lookups`.
 pub struct DsLookups;
@@ -62,8 +66,10 @@ impl ModularInput for DsLookups {
             ..
         } = settings.monitor(&splunkd, now).map_err(failure)?;
 
+        let mut network = monitor.network;
+        network.patience.budget = LONGEST_BUDGET_WAIT;
         let client = Client::new(
-            monitor.network,
+            network,
             Arc::clone(&session.clock),
             failures::docusign_remedy,
             failures::log_trouble(log.clone()),
@@ -94,6 +100,16 @@ impl ModularInput for DsLookups {
                 now,
             )),
         };
-        Refresh::new(directory, rows, log).run(&settings)
+        let refreshed = Refresh::new(directory, rows, log.clone()).run(&settings);
+        match refreshed.map_err(|error| error.downcast::<Failure>()) {
+            // Not the end of anything: the tables stay as they are until the next refresh.
+            Err(Ok(put_off)) if put_off.level == Level::Info => {
+                log.info(&put_off.fields, &put_off.sentence);
+                Ok(())
+            }
+            Err(Ok(failure)) => Err(failure.into()),
+            Err(Err(error)) => Err(error),
+            Ok(()) => Ok(()),
+        }
     }
 }

@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::DateTime;
+use chrono::{DateTime, TimeDelta};
 
 use super::pages::Pages;
 use super::position::{Position, State};
@@ -62,6 +62,9 @@ pub(super) fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop>
         delivery.settle()?;
     };
     delivery.close()?;
+    if let End::BudgetSpent { renewed_in } = end {
+        delivery.pause(renewed_in)?;
+    }
     Ok(end)
 }
 
@@ -334,6 +337,13 @@ impl Delivery {
             State::Open => self.save(State::Closed),
             State::Closed => Ok(()),
         }
+    }
+
+    /// Has the next runs leave Docusign alone for a time. Everything has been taken by then.
+    fn pause(&mut self, time: Duration) -> Result<(), Stop> {
+        let until = self.clock.now() + TimeDelta::from_std(time).unwrap_or_default();
+        self.position.paused_until = Some(iso(until));
+        self.save(State::Closed)
     }
 
     fn save(&mut self, state: State) -> Result<(), Stop> {

@@ -113,11 +113,22 @@ impl ModularInput for DsMonitor {
         let resumed = resume(&store, &settings, &log, &*session.clock, skew);
         // A refusal explains more than a position that could not be set after it.
         signed_in.map_err(failures::failure)?;
-        let position = resumed.map_err(|error| Failure::of("load_checkpoint", &error))?;
+        let mut position = resumed.map_err(|error| Failure::of("load_checkpoint", &error))?;
+        let started = session.clock.elapsed();
+        if let Some(pause) = position.pause(session.clock.now()) {
+            log.info(
+                &Fields::new()
+                    .with("action", "wait_for_budget")
+                    .with("renewed_in_s", pause.num_seconds()),
+                "Docusign's calls are left to the account's other integrations until they are renewed.",
+            );
+            report(&input, &Summary::default(), false, session, started);
+            return Ok(());
+        }
+        position.paused_until = None;
 
         // Up to here a signal ends the process at once, which costs nothing.
         session.stop_on_signals()?;
-        let started = session.clock.elapsed();
         let api = MonitorApi::new(client, grant, settings.stream);
         let events = sink(settings.hec, session, &log)?;
         let stream = Stream::after(api, position.cursor.clone(), position.trail.clone());
@@ -128,7 +139,7 @@ impl ModularInput for DsMonitor {
 
         let (summary, position) = delivery.finish();
         warn_of_end(end, &position.cursor, &log);
-        report(&input, &summary, end, session, started);
+        report(&input, &summary, end.is_caught_up(), session, started);
         Ok(())
     }
 }
@@ -193,7 +204,8 @@ fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dy
 fn warn_of_end(end: End, cursor: &str, log: &Log) {
     let fields = |action| Fields::new().with("action", action).with("cursor", cursor);
     match end {
-        End::CaughtUp => {}
+        // A budget is told where it is noticed.
+        End::CaughtUp | End::BudgetSpent { .. } => {}
         End::NoCursor => log.warn(
             &fields("keep_cursor"),
             "Docusign answered without records and without a cursor, which counts as the end of the stream; the position stays.",
@@ -214,7 +226,7 @@ fn warn_of_end(end: End, cursor: &str, log: &Log) {
 }
 
 /// The run's last line. A silent feed is one without it, so it is written for a run without events too.
-fn report(input: &str, run: &Summary, end: End, session: &Session, started: Duration) {
+fn report(input: &str, run: &Summary, is_caught_up: bool, session: &Session, started: Duration) {
     let now = session.clock.now();
     let refused = usize::try_from(run.refused).unwrap_or_default();
     let line = Fields::new()
@@ -224,7 +236,7 @@ fn report(input: &str, run: &Summary, end: End, session: &Session, started: Dura
         .with("n_events", run.events.saturating_sub(refused))
         .with_some("n_refused", (refused > 0).then_some(refused))
         .with("pages", run.pages)
-        .with("caught_up", end.is_caught_up())
+        .with("caught_up", is_caught_up)
         .with_some("lag_s", run.newest.map(|newest| now.timestamp() - newest))
         .with(
             "duration_ms",

@@ -6,7 +6,7 @@
 use std::fmt;
 
 use anyhow::{Result, anyhow};
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
 use super::settings::Settings;
@@ -18,6 +18,9 @@ use crate::splunk::log::{Fields, Log};
 
 /// How far a run steps back when the generation of the endpoint has changed.
 const GENERATION_OVERLAP: TimeDelta = TimeDelta::hours(1);
+
+/// Docusign renews its hourly budget of calls within this time.
+const LONGEST_PAUSE: TimeDelta = TimeDelta::hours(1);
 
 /// What an administrator does about a position that is lost; only a person can say where to start.
 pub const POSITION_LOST: &str = "Set the position with the command reset, or create a new input that starts shortly before the newest event in Splunk";
@@ -38,6 +41,9 @@ pub struct Position {
     /// What Docusign may send again after the cursor.
     #[serde(default, skip_serializing_if = "Trail::is_empty")]
     pub trail: Trail,
+    /// Until then Docusign's calls are left to others, an ISO 8601 date-time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused_until: Option<String>,
     /// The `start_from` that was logged as ignored: once is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored_start_from: Option<String>,
@@ -77,8 +83,17 @@ impl Position {
             identity: Identity::of(settings),
             user_id: settings.identity.user_id.clone(),
             trail: Trail::default(),
+            paused_until: None,
             ignored_start_from: None,
         }
+    }
+
+    /// How long Docusign's calls are left to others. A moment that is too far away comes from another clock.
+    #[must_use]
+    pub fn pause(&self, now: DateTime<Utc>) -> Option<TimeDelta> {
+        let until = DateTime::parse_from_rfc3339(self.paused_until.as_ref()?).ok()?;
+        let pause = until.to_utc() - now;
+        (pause > TimeDelta::zero() && pause <= LONGEST_PAUSE).then_some(pause)
     }
 
     /// The cursor that a run starts with.

@@ -903,6 +903,7 @@ fn a_page_that_stalls_is_asked_for_again_and_one_that_only_crawls_is_not() {
         attempts: 3,
         waiting: Duration::from_secs(60),
         attempting: Duration::from_secs(60),
+        budget: Duration::ZERO,
     };
     let records: Vec<_> = (0..400).map(|n| short(n).0).collect();
     let docusign = Docusign::new().records(records.clone()).page_size(200);

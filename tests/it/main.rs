@@ -31,8 +31,13 @@ mod faults;
 /// The way to Docusign: proxies and certificates.
 mod network;
 
-/// Where a run goes on: checkpoints, locks, readers that stop, signals.
+/// Streams that repeat themselves, and records that are no JSON.
 mod repeats;
+
+/// The budget of calls that Docusign allows an account.
+mod budget;
+
+/// Where a run goes on: checkpoints, locks, readers that stop, signals.
 mod resuming;
 
 /// Nothing is lost: kills, stops, blocked readers, and an account of it all.

@@ -621,6 +621,7 @@ fn a_checkpoint_that_is_there_is_never_taken_for_absent() {
             },
             user_id: "u".to_owned(),
             trail: Trail::default(),
+            paused_until: None,
             ignored_start_from: None,
         };
         store.save(position("c1"), now).unwrap();

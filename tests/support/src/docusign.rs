@@ -13,7 +13,7 @@
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous, decode};
 use serde_json::{Map, Value, json};
@@ -99,6 +99,7 @@ struct Script {
     pages: HashMap<String, Page>,
     prerendered: HashMap<usize, Reply>,
     gzip: bool,
+    budget: Option<Budget>,
     latency: Duration,
     service_users: Vec<String>,
     consented: Vec<String>,
@@ -117,6 +118,42 @@ enum Page {
     Raw(String),
 }
 
+/// Calls that Docusign allows an account per hour.
+const CALLS_PER_HOUR: u64 = 3000;
+
+struct Budget {
+    left: u64,
+    renewed_at: SystemTime,
+    least: u64,
+}
+
+impl Budget {
+    /// Counts a call, and says in the answer what is left.
+    fn count(&mut self, reply: Reply) -> Reply {
+        if SystemTime::now() >= self.renewed_at {
+            self.left = CALLS_PER_HOUR;
+            self.renewed_at += Duration::from_secs(3600);
+        }
+        let reply = match self.left.checked_sub(1) {
+            Some(left) => {
+                self.left = left;
+                self.least = self.least.min(left);
+                reply
+            }
+            None => Reply::json(
+                429,
+                json!({"errorCode": "HOURLY_APIINVOCATION_LIMIT_EXCEEDED"}),
+            ),
+        };
+        let renewed_at = self.renewed_at.duration_since(UNIX_EPOCH).unwrap();
+        reply
+            .header("X-RateLimit-Limit", CALLS_PER_HOUR)
+            .header("X-RateLimit-Remaining", self.left)
+            // A moment within this second would look over.
+            .header("X-RateLimit-Reset", renewed_at.as_secs() + 1)
+    }
+}
+
 struct Token {
     user_id: String,
     scopes: String,
@@ -132,6 +169,7 @@ impl Docusign {
             pages: HashMap::new(),
             prerendered: HashMap::new(),
             gzip: false,
+            budget: None,
             latency: Duration::ZERO,
             service_users: vec![USER_ID.to_owned()],
             consented: SCOPES.split(' ').map(str::to_owned).collect(),
@@ -254,6 +292,26 @@ impl Docusign {
         self.with(|script| script.gzip = gzip)
     }
 
+    /// Allows `left` of 3000 calls, tokens not counted, until the budget is renewed after `period`, as every answer says.
+    pub fn budget(&self, left: u64, period: Duration) -> Self {
+        let renewed_at = SystemTime::now() + period;
+        self.with(|script| {
+            script.budget = Some(Budget {
+                left,
+                renewed_at,
+                least: left,
+            })
+        })
+    }
+
+    /// The fewest calls that were ever left of the budget.
+    pub fn least_budget(&self) -> u64 {
+        self.script()
+            .budget
+            .as_ref()
+            .map_or(CALLS_PER_HOUR, |budget| budget.least)
+    }
+
     /// Makes every token issued so far invalid.
     pub fn expire_tokens(&self) -> Self {
         self.with(|script| script.tokens.clear())
@@ -364,6 +422,9 @@ impl Script {
         }
         if self.gzip && accepts_gzip(request) {
             reply = reply.gzip();
+        }
+        if let Some(budget) = self.budget.as_mut().filter(|_| door != Door::Token) {
+            reply = budget.count(reply);
         }
         let nth = self.received.entry(door).or_default();
         *nth += 1;
