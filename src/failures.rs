@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::base::http::ProblemKind;
 use crate::docusign::client::{ApiError, OnRetry, RetryNotice, Suspect};
-use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::log::{Failure, Fields, Log};
 
 /// What to do when Docusign cannot be reached.
 #[must_use]
@@ -71,11 +71,7 @@ pub fn fields(error: &ApiError) -> Fields {
 pub fn failure(error: ApiError) -> Failure {
     let fields = fields(&error);
     if error.definite {
-        Failure {
-            level: Level::Error,
-            fields,
-            sentence: error.sentence,
-        }
+        Failure::definite(fields, error.sentence)
     } else {
         Failure::temporary(fields, &error.sentence)
     }

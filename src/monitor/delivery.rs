@@ -11,15 +11,20 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
+
 use super::pages::Pages;
 use super::position::{Position, State};
 use crate::base::clock::Clock;
 use crate::docusign::client::ApiError;
 use crate::docusign::monitor_api::{End, Next, Page, Record};
 use crate::failures;
+use crate::params::iso;
 use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::event::{Event, EventSink, Receipt, Undelivered};
 use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::progress::Reached;
+use crate::splunk::status::Status;
 
 /// First pause between two looks at what the reader has taken.
 const FIRST_TAKEN_TICK: Duration = Duration::from_micros(50);
@@ -90,6 +95,7 @@ impl Stop {
             Self::Docusign(error) => failures::failure(error).into(),
             Self::Undelivered(Undelivered::Refused(failure)) => failure.into(),
             Self::Undelivered(undelivered) => Failure {
+                status: Status::Failed,
                 level: Level::Warn,
                 fields: Fields::new().with("action", "stop"),
                 sentence: format!(
@@ -112,6 +118,9 @@ pub(super) struct Delivery {
     saved_end: u64,
     /// Events without a time on the page that is being sent.
     untimed: usize,
+    /// Time of the newest record on that page, in seconds since the epoch.
+    newest: Option<i64>,
+    started: Duration,
     /// Refused events that a page's log line has counted.
     refused_logged: u64,
     summary: Summary,
@@ -158,6 +167,8 @@ impl Delivery {
             under_way: VecDeque::new(),
             saved_end: 0,
             untimed: 0,
+            newest: None,
+            started: clock.elapsed(),
             refused_logged: 0,
             summary: Summary::default(),
             clock,
@@ -197,7 +208,7 @@ impl Delivery {
 
     fn send(&mut self, event: &Event<'_>) -> Result<(), Stop> {
         match event.time {
-            Some(time) => self.summary.newest = self.summary.newest.max(Some(time.seconds())),
+            Some(time) => self.newest = self.newest.max(Some(time.seconds())),
             None => self.untimed += 1,
         }
         Ok(self.events.write(event)?)
@@ -217,12 +228,14 @@ impl Delivery {
                 "Records without a usable timestamp were delivered; Splunk uses their time of arrival.",
             );
         }
+        let newest = self.newest.take();
+        self.summary.newest = self.summary.newest.max(newest);
         self.summary.events += page.len();
         self.summary.pages += 1;
         let moves = page.end_cursor.as_ref() != Some(&page.cursor);
         self.under_way.push_back(PageUnderWay {
             end: self.events.progress().sent,
-            line: (moves || !page.is_empty()).then(|| page_line(page)),
+            line: (moves || !page.is_empty()).then(|| page_line(page, newest)),
             cursor_before_records: (!page.is_empty()).then(|| page.cursor.clone()),
             cursor: page.end_cursor.clone(),
         });
@@ -282,8 +295,20 @@ impl Delivery {
                 self.refused_logged = progress.refused;
             }
             self.log.info(&line, receipt_sentence(progress.receipt));
+            self.log.reached(self.reached());
         }
         Ok(())
+    }
+
+    /// How far the run is, for a person who watches.
+    fn reached(&self) -> Reached {
+        Reached {
+            events: self.summary.events,
+            pages: self.summary.pages,
+            newest: self.summary.newest,
+            elapsed: self.clock.elapsed().saturating_sub(self.started),
+            complete: false,
+        }
     }
 
     /// Waits until everything has been taken, and marks the checkpoint closed.
@@ -320,13 +345,18 @@ fn receipt_sentence(receipt: Receipt) -> &'static str {
     }
 }
 
+fn time(seconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds, 0)
+}
+
 /// The line by which an auditor can prove that no page is missing: `cursor_to` is the next line's `cursor_from`.
-fn page_line(page: &Page) -> Fields {
+fn page_line(page: &Page, newest: Option<i64>) -> Fields {
     Fields::new()
         .with("action", "page_ingested")
         .with("cursor_from", &page.cursor)
         .with_some("cursor_to", page.end_cursor.as_ref())
         .with("n_events", page.len())
+        .with_some("newest", newest.and_then(time).map(iso))
         .with_some(
             "first_event_id",
             page.records().next().and_then(|record| record.event_id()),

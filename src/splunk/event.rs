@@ -5,6 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::log::{Failure, Fields, Level};
+use super::status::Status;
 use crate::base::clock::Timestamp;
 
 /// A place where events go, which knows how much of what was sent has been taken there.
@@ -116,6 +117,7 @@ impl From<io::Error> for Undelivered {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ReaderClosed,
             _ => Self::Refused(Failure {
+                status: Status::Failed,
                 level: Level::Error,
                 fields: Fields::new().with("action", "deliver"),
                 sentence: format!("could not write to the standard output: {error}"),
