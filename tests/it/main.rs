@@ -43,6 +43,9 @@ mod hec;
 /// `run --conf`: a run without splunkd.
 mod standalone;
 
+/// `run --every`: several inputs side by side, again and again.
+mod service;
+
 /// What must hold for any input: thousands of random ones.
 mod properties;
 
