@@ -10,6 +10,9 @@
 /// `--scheme`, `--help` and the other ways to be started.
 mod introspection;
 
+/// What a person types, and what a person sees.
+mod command_line;
+
 /// `--validate-arguments`.
 mod validation;
 
