@@ -85,15 +85,10 @@ pub fn failure(error: ApiError) -> Failure {
     if error.is_of_budget() {
         Failure {
             level: Level::Info,
-            fields,
-            sentence: error.sentence,
+            ..Failure::definite(fields, error.sentence)
         }
     } else if error.definite {
-        Failure {
-            level: Level::Error,
-            fields,
-            sentence: error.sentence,
-        }
+        Failure::definite(fields, error.sentence)
     } else {
         Failure::temporary(fields, &error.sentence)
     }

@@ -6,9 +6,11 @@
 //! secrets that exist.
 
 use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
 use std::fmt;
+use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
@@ -27,7 +29,87 @@ const MIN_SECRET_CHARS: usize = 4;
 
 /// All secrets that exist. A list of the process's own, because a text knows nothing of the secrets that a server may
 /// have put into it.
-static EXISTING: Mutex<Vec<Weak<Zeroizing<String>>>> = Mutex::new(Vec::new());
+static EXISTING: LazyLock<Mutex<Existing>> = LazyLock::new(Mutex::default);
+
+/// So many secrets may be gone before their parts are forgotten, besides as many as there are.
+const FORGOTTEN_LATER: usize = 16;
+
+/// The secrets that exist, and where to look for them: a process with hundreds of keys and tokens cannot compare each
+/// of them with each line that it logs.
+#[derive(Default)]
+struct Existing {
+    secrets: Vec<Weak<Zeroizing<String>>>,
+    /// Hashes of all parts by which a secret is recognised. A few too many only cost time.
+    parts: HashSet<u32>,
+    /// How long these parts are.
+    lengths: BTreeSet<usize>,
+    /// Secrets that are gone, but whose parts are still there.
+    gone: usize,
+}
+
+impl Existing {
+    fn add(&mut self, secret: &Arc<Zeroizing<String>>) {
+        let before = self.secrets.len();
+        self.secrets.retain(|secret| secret.strong_count() > 0);
+        self.gone += before - self.secrets.len();
+        let live: Vec<_> = self.secrets.iter().filter_map(Weak::upgrade).collect();
+        if self.gone > live.len() + FORGOTTEN_LATER {
+            self.gone = 0;
+            self.parts.clear();
+            for secret in &live {
+                self.learn(secret);
+            }
+        }
+        if !live.contains(secret) {
+            self.learn(secret);
+        }
+        self.secrets.push(Arc::downgrade(secret));
+    }
+
+    fn learn(&mut self, secret: &str) {
+        for spelling in without_pem_lines(secret).flat_map(spellings) {
+            let spelling = spelling.as_bytes();
+            let length = part_length(spelling);
+            if spelling.len() < MIN_SECRET_CHARS {
+                continue;
+            }
+            self.lengths.insert(length);
+            let parts = spelling.windows(length);
+            let parts = parts.filter(|part| length == spelling.len() || is_telling(part));
+            self.parts.extend(parts.map(hash));
+        }
+    }
+
+    /// The places in `text` where a part of a secret may begin, in order.
+    fn places(&self, text: &[u8]) -> Vec<usize> {
+        let mut places: Vec<_> = self
+            .lengths
+            .iter()
+            .flat_map(|length| text.windows(*length).enumerate())
+            .filter(|(_, part)| self.parts.contains(&hash(part)))
+            .map(|(place, _)| place)
+            .collect();
+        places.sort_unstable();
+        places.dedup();
+        places
+    }
+}
+
+/// The length of the parts by which a secret is recognised.
+fn part_length(secret: &[u8]) -> usize {
+    secret.len().min(MIN_PART_CHARS)
+}
+
+fn hash(part: &[u8]) -> u32 {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(part);
+    let [a, b, c, d, ..] = hasher.finish().to_ne_bytes();
+    u32::from_ne_bytes([a, b, c, d])
+}
+
+fn existing() -> MutexGuard<'static, Existing> {
+    EXISTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// A secret text: a key, a password, a token, a session key. Clones share it.
 #[derive(Clone, PartialEq, Eq)]
@@ -38,9 +120,7 @@ impl Secret {
     #[must_use]
     pub fn new(text: String) -> Self {
         let secret = Arc::new(Zeroizing::new(text));
-        let mut existing = EXISTING.lock().unwrap_or_else(PoisonError::into_inner);
-        existing.retain(|secret| secret.strong_count() > 0);
-        existing.push(Arc::downgrade(&secret));
+        existing().add(&secret);
         Self(secret)
     }
 
@@ -61,15 +141,20 @@ impl fmt::Debug for Secret {
 /// and XML do.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
-    let secrets: Vec<_> = {
-        let existing = EXISTING.lock().unwrap_or_else(PoisonError::into_inner);
-        existing.iter().filter_map(Weak::upgrade).collect()
+    let (places, secrets) = {
+        let existing = existing();
+        let places = existing.places(text.as_bytes());
+        if places.is_empty() {
+            return Cow::Borrowed(text);
+        }
+        let secrets = existing.secrets.iter().filter_map(Weak::upgrade);
+        (places, secrets.collect::<Vec<_>>())
     };
     let mut found: Vec<Range<usize>> = Vec::new();
     for secret in &secrets {
         for piece in without_pem_lines(secret) {
             for spelling in spellings(piece) {
-                found.extend(parts(text, &spelling));
+                found.extend(parts(text, &places, &spelling));
             }
         }
     }
@@ -138,41 +223,45 @@ fn spellings(secret: &str) -> Vec<Zeroizing<String>> {
     spellings
 }
 
-/// The places where `text` contains all of `secret`, or a long part of it.
-fn parts<'a>(text: &'a str, secret: &'a str) -> impl Iterator<Item = Range<usize>> + 'a {
+/// Where `text` contains all of `secret`, or a long part of it, of the `places` where that may begin.
+fn parts<'a>(
+    text: &'a str,
+    places: &'a [usize],
+    secret: &'a str,
+) -> impl Iterator<Item = Range<usize>> + 'a {
     let (text, secret) = (text.as_bytes(), secret.as_bytes());
-    let window = secret.len().min(MIN_PART_CHARS);
+    let window = part_length(secret);
     let is_secret = secret.len() >= MIN_SECRET_CHARS;
-    let mut at = 0;
-    std::iter::from_fn(move || {
-        while is_secret && at + window <= text.len() {
-            let start = at;
-            at += 1;
-            let part = text.get(start..start + window)?;
-            if window < secret.len() && !is_telling(part) {
-                continue;
-            }
-            let Some(place) = memchr::memmem::find(secret, part) else {
-                continue;
-            };
-            let same = secret.iter().skip(place).zip(text.iter().skip(start));
-            let length = same.take_while(|(one, other)| one == other).count();
-            at = start + length;
-            return Some(start..at);
+    let mut end = 0;
+    places.iter().filter_map(move |&start| {
+        if !is_secret || start < end {
+            return None;
         }
-        None
+        let part = text.get(start..start + window)?;
+        if window < secret.len() && !is_telling(part) {
+            return None;
+        }
+        let place = memchr::memmem::find(secret, part)?;
+        let same = secret.iter().skip(place).zip(text.iter().skip(start));
+        let length = same.take_while(|(one, other)| one == other).count();
+        end = start + length;
+        Some(start..end)
     })
 }
 
 /// Whether a part of a secret is unlike any part of another text.
 fn is_telling(part: &[u8]) -> bool {
-    let different: std::collections::BTreeSet<_> = part.iter().collect();
-    different.len() >= MIN_DIFFERENT_CHARS
+    let is_first = |(n, byte): &(usize, &u8)| !part.iter().take(*n).any(|other| other == *byte);
+    part.iter().enumerate().filter(is_first).count() >= MIN_DIFFERENT_CHARS
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Secret, redact};
+    use std::sync::Arc;
+
+    use zeroize::Zeroizing;
+
+    use super::{Existing, Secret, redact};
 
     #[test]
     fn debug_does_not_show_the_text() {
@@ -225,6 +314,27 @@ mod tests {
         let id = "b1d3a5c7-0000-4000-8000-000000000000";
         assert_eq!(redact(id), id);
         drop((secret, short, zeros));
+    }
+
+    #[test]
+    fn the_parts_of_a_secret_are_known_as_long_as_it_exists_and_forgotten_later() {
+        let secret =
+            |n: usize| Arc::new(Zeroizing::new(format!("the secret called {n:04} of many")));
+        let mut existing = Existing::default();
+        let mut secrets: Vec<_> = (0..100).map(secret).collect();
+        secrets.push(secret(7));
+        for secret in &secrets {
+            existing.add(secret);
+        }
+        let is_known = |existing: &Existing, n| !existing.places(secret(n).as_bytes()).is_empty();
+        assert!(is_known(&existing, 42));
+        // The seventh has a twin, which stays.
+        secrets.drain(5..100);
+        let last = Arc::new(Zeroizing::new("another one".to_owned()));
+        existing.add(&last);
+        assert!(is_known(&existing, 4) && is_known(&existing, 7));
+        assert!(!existing.places(last.as_bytes()).is_empty());
+        assert!(existing.places(b"called 0042 of m").is_empty());
     }
 
     #[test]

@@ -82,6 +82,18 @@ impl Part {
     }
 }
 
+/// The scopes that Docusign requires for all of `parts`, each once.
+#[must_use]
+pub fn scopes(parts: &[Part]) -> String {
+    let mut scopes: Vec<&str> = Vec::new();
+    for scope in parts.iter().flat_map(|part| part.scope().split(' ')) {
+        if !scopes.contains(&scope) {
+            scopes.push(scope);
+        }
+    }
+    scopes.join(" ")
+}
+
 /// The service user and the accounts that he or she is a member of.
 #[derive(Debug, Deserialize)]
 pub struct UserInfo {
@@ -333,13 +345,7 @@ impl DirectoryApi {
         admin_url: BaseUrl,
         parts: &[Part],
     ) -> Self {
-        let mut scopes: Vec<&str> = Vec::new();
-        for scope in parts.iter().flat_map(|part| part.scope().split(' ')) {
-            if !scopes.contains(&scope) {
-                scopes.push(scope);
-            }
-        }
-        let all = scopes.join(" ");
+        let all = scopes(parts);
         Self {
             together: Some(JwtGrant::new(
                 client.clone(),

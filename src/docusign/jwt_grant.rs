@@ -1,6 +1,7 @@
 //! JWT Grant: a signed assertion is exchanged for an access token, on behalf of a user who has consented. Format:
 //! Docusign's "JWT Grant" pages.
 
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use reqwest::Method;
@@ -84,12 +85,13 @@ impl Applicant {
     }
 }
 
-/// Gets tokens and keeps the newest until shortly before its end.
+/// Gets tokens and keeps the newest until shortly before its end. Clones share it.
+#[derive(Clone)]
 pub struct JwtGrant {
     client: Client,
     identity: Applicant,
     key: PrivateKey,
-    token: Option<Token>,
+    token: Arc<Mutex<Option<Token>>>,
     /// Whether a new token was refused like the one before, so that 401 is not about tokens.
     renewal_is_futile: bool,
 }
@@ -151,7 +153,7 @@ impl JwtGrant {
             client,
             identity,
             key,
-            token: None,
+            token: Arc::default(),
             renewal_is_futile: false,
         }
     }
@@ -162,15 +164,20 @@ impl JwtGrant {
     /// Docusign issues none; the error says what to do.
     pub fn token(&mut self) -> Result<Secret, ApiError> {
         let now = self.client.clock().elapsed();
-        match &self.token {
-            Some(token) if now < token.renew_at => Ok(token.text.clone()),
-            _ => self.renew(),
-        }
+        let token = self.kept().as_ref().and_then(|token| {
+            let is_good = now < token.renew_at;
+            is_good.then(|| token.text.clone())
+        });
+        token.map_or_else(|| self.renew(), Ok)
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Option<Token>> {
+        self.token.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A new token, whatever the old one's age.
     fn renew(&mut self) -> Result<Secret, ApiError> {
-        self.token = None;
+        *self.kept() = None;
         let url = self.identity.auth_url.join("/oauth/token");
         let asked_at = self.client.clock().elapsed();
         let answer = self
@@ -199,7 +206,7 @@ impl JwtGrant {
         let lifetime = answer.lifetime();
         let margin = RENEWAL_MARGIN.min(lifetime / 10);
         let text = Secret::new(answer.access_token);
-        self.token = Some(Token {
+        *self.kept() = Some(Token {
             text: text.clone(),
             renew_at: asked_at + lifetime - margin,
         });

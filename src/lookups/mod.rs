@@ -4,6 +4,7 @@
 //! secrets never move. A part of the directory that the user may not read leaves its lookup as it is, with a warning
 //! that says what opens it; any other failure leaves everything as it is.
 
+mod commands;
 mod refresh;
 mod rows;
 mod settings;
@@ -15,11 +16,12 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::docusign::client::Client;
-use crate::docusign::directory_api::{DirectoryApi, Part};
+use crate::docusign::directory_api::DirectoryApi;
 use crate::failures;
 use crate::monitor::configure::Configured;
 use crate::monitor::settings::DS_MONITOR;
 use crate::params::iso;
+use crate::splunk::command_line::Command;
 use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::{Failure, Level};
 use crate::splunk::scheme::Scheme;
@@ -50,13 +52,17 @@ impl ModularInput for DsLookups {
         settings.monitor(&splunkd, session.clock.now()).map(|_| ())
     }
 
+    fn commands(&self) -> &'static [Command] {
+        commands::COMMANDS
+    }
+
     fn run(&self, definition: InputDefinition, session: &Session) -> Result<()> {
         let InputDefinition {
             splunkd,
             checkpoint_dir,
             stanza,
         } = definition;
-        let failure = |error: anyhow::Error| Failure::of("configure", &error);
+        let failure = |error: anyhow::Error| Failure::of_configuration(&error);
         let now = session.clock.now();
         let log = session.log.for_input(&DS_LOOKUPS.input(&stanza.name));
         let settings = LookupSettings::of(&stanza, &splunkd).map_err(failure)?;
@@ -75,14 +81,8 @@ impl ModularInput for DsLookups {
             failures::log_trouble(log.clone()),
         )
         .map_err(failure)?;
-        let mut identity = monitor.identity;
-        if let Some(user_id) = &settings.user_id {
-            identity.user_id.clone_from(user_id);
-        }
-        let parts: &[Part] = match settings.users {
-            true => &Part::ALL,
-            false => &[Part::Accounts, Part::Organizations],
-        };
+        let identity = settings.identity(monitor.identity);
+        let parts = settings.parts();
         let directory = DirectoryApi::new(client, &identity, key, monitor.admin_url, parts);
 
         let monitor_input = DS_MONITOR.input(&settings.monitor_input);

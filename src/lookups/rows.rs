@@ -77,6 +77,20 @@ pub(super) struct Coverage {
     pub(super) all_accounts: bool,
 }
 
+/// The app's folder with the lookup files.
+///
+/// # Errors
+/// It is unknown.
+pub(super) fn app_folder() -> Result<PathBuf> {
+    let home = splunk::home().with_context(|| {
+        format!(
+            "SPLUNK_HOME is not set, so the app's lookups folder is unknown: {} must be index",
+            OUTPUT.name
+        )
+    })?;
+    Ok(home.join("etc/apps").join(APP).join("lookups"))
+}
+
 /// Rows for the app's lookup files.
 pub(super) struct CsvRows {
     users: Update,
@@ -97,13 +111,7 @@ impl CsvRows {
         now: &str,
         clock: &Arc<dyn Clock>,
     ) -> Result<Self> {
-        let home = splunk::home().with_context(|| {
-            format!(
-                "SPLUNK_HOME is not set, so the app's lookups folder is unknown: {} must be index",
-                OUTPUT.name
-            )
-        })?;
-        let app_folder = home.join("etc/apps").join(APP).join("lookups");
+        let app_folder = app_folder()?;
         let update = |table| Update::new(table, &master_folder, monitor_input, now);
         Ok(Self {
             users: update(&USERS)?,

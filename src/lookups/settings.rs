@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail};
 use chrono::{DateTime, Utc};
 
+use crate::docusign::directory_api::Part;
+use crate::docusign::jwt_grant::Applicant;
 use crate::monitor::configure::{Configured, configure};
 use crate::monitor::settings::{APP, COLLECT, DOCUSIGN_APP, DS_MONITOR};
 use crate::params;
@@ -128,6 +130,25 @@ impl LookupSettings {
         };
         settings.refuse_csv_where_it_is_lost(splunkd)?;
         Ok(settings)
+    }
+
+    /// The parties to a token for the directory, made of those of the Monitor input.
+    pub(super) fn identity(&self, monitor: Applicant) -> Applicant {
+        match &self.user_id {
+            Some(user_id) => Applicant {
+                user_id: user_id.clone(),
+                ..monitor
+            },
+            None => monitor,
+        }
+    }
+
+    /// The parts of the directory that are read.
+    pub(super) fn parts(&self) -> &'static [Part] {
+        match self.users {
+            true => &Part::ALL,
+            false => &[Part::Accounts, Part::Organizations],
+        }
     }
 
     /// A file written on a forwarder or on one member of a cluster is seen by no search, or by one member's.

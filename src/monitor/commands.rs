@@ -1,116 +1,99 @@
-//! The commands for a person: `check`, `show` and `reset`.
+//! The commands for a person: `check`, `show`, `reset` and `consent`.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Result, anyhow, bail};
 use chrono::{DateTime, SecondsFormat, Utc};
+use serde::Serialize;
 
-use super::configure::{Configured, NotConfigured, configure};
-use super::position::{POSITION_LOST, Position, State};
+use super::checks::{organizations, problem, status, step_of, token, users};
+use super::configure::{Configured, configure};
+use super::position::{Identity, POSITION_LOST, Position, State};
 use super::settings::DS_MONITOR;
 use super::start_from::StartFrom;
 use super::validation::{client, monitor_api, probe};
 use crate::base::clock::Timestamp;
-use crate::base::secret::redact;
-use crate::docusign::BaseUrl;
-use crate::docusign::client::ApiError;
-use crate::docusign::directory_api::{DirectoryApi, Part};
-use crate::docusign::jwt_grant::{CONSENT_REQUIRED, JwtGrant};
+use crate::docusign::directory_api::{DirectoryApi, Part, scopes};
+use crate::docusign::jwt_grant::JwtGrant;
+use crate::splunk::Session;
 use crate::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
+use crate::splunk::command_line::{Command, CommandOption, Given, JSON};
 use crate::splunk::input_definition::InputDefinition;
-use crate::splunk::log::{one_line, sentence};
-use crate::splunk::{Command, Session, stdout};
+use crate::splunk::log::{Failure, sentence};
+use crate::splunk::screen::{Finding, Screen};
+use crate::splunk::status::Status;
+
+/// Where `reset` sets the position.
+const TO: CommandOption = CommandOption {
+    name: "to",
+    value: Some("PLACE"),
+    summary: "a past date such as 2026-01-31, a date-time, earliest, a cursor of Docusign Monitor, or start, which is the input's start_from",
+    check: |place, now| match place {
+        "start" => Ok(()),
+        _ => parse_place(place, now).map(|_| ()),
+    },
+    ..CommandOption::SWITCH
+};
 
 /// The commands for a person.
 pub(super) const COMMANDS: &[Command] = &[
     Command {
         name: "check",
-        arguments: "",
         summary: "test everything the input needs, step by step",
+        examples: &[
+            ("In Splunk, test an input", ""),
+            ("The same for a program", "--json"),
+        ],
+        options: &[&JSON],
+        uses_folder: true,
+        carry_out: check,
     },
     Command {
         name: "show",
-        arguments: "",
         summary: "show the saved position",
+        examples: &[
+            ("In Splunk, show the position of an input", ""),
+            ("The same for a program", "--json"),
+        ],
+        options: &[&JSON],
+        uses_folder: true,
+        carry_out: show,
     },
     Command {
         name: "reset",
-        arguments: "--to <cursor|date|start>",
         summary: "set the position, and keep a backup of the old one",
+        examples: &[
+            ("In Splunk, collect again from a day on", "--to 2026-01-31"),
+            ("As for a new input", "--to start"),
+        ],
+        options: &[&TO],
+        uses_folder: true,
+        carry_out: reset,
+    },
+    Command {
+        name: "consent",
+        summary: "print the addresses where the service user grants the scopes",
+        examples: &[("In Splunk, print the addresses for an input", "")],
+        options: &[],
+        uses_folder: false,
+        carry_out: consent,
     },
 ];
 
-/// Carries out a command; true if all is well.
-///
-/// # Errors
-/// Why it could not be carried out.
-pub(super) fn command(
-    name: &str,
-    arguments: &[String],
-    definition: InputDefinition,
-    session: &Session,
-) -> Result<bool> {
-    let out = stdout::standard_output().context("could not open the standard output")?;
-    let mut screen = Screen {
-        colour: out.is_terminal(),
-        out: Box::new(out),
-    };
-    match (name, arguments) {
-        ("check", []) => check(definition, session, &mut screen),
-        ("show", []) => show(definition, session, &mut screen),
-        ("reset", [option, value]) if option == "--to" => {
-            reset(value, definition, session, &mut screen)
-        }
-        ("reset", _) => bail!("reset requires --to and a cursor, a date, or start"),
-        _ => bail!("{name} takes no arguments"),
-    }
-}
-
-/// Where a command prints what it found.
-struct Screen {
-    colour: bool,
-    out: Box<dyn Write>,
-}
-
-/// The result of a step of `check`.
-enum Finding {
-    Ok(String),
-    /// The input does not work without it.
-    Problem(String),
-    /// The input works, something beside it does not.
-    Note(String),
-}
-
-impl Screen {
-    fn line(&mut self, label: &str, text: impl fmt::Display) -> Result<()> {
-        let text = text.to_string();
-        writeln!(self.out, "{label:<15}{}", one_line(&redact(&text)))
-            .context("could not write to the standard output")
-    }
-
-    fn step(&mut self, name: &str, finding: &Finding) -> Result<()> {
-        let (word, colour, text) = match finding {
-            Finding::Ok(text) => ("OK", 32, text.clone()),
-            Finding::Problem(text) => ("TO DO", 31, sentence(text)),
-            Finding::Note(text) => ("NOTE", 33, sentence(text)),
-        };
-        let word = if self.colour {
-            format!("\x1b[{colour}m{word:<6}\x1b[0m")
-        } else {
-            format!("{word:<6}")
-        };
-        self.line(name, format!("{word} {text}"))
-    }
-}
-
 /// Walks through everything the input needs. What only the lookups need is a note, not a problem of this input.
-fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) -> Result<bool> {
+fn check(given: &Given, definition: InputDefinition, session: &Session) -> Result<Status> {
+    let input = DS_MONITOR.input(&definition.stanza.name);
+    let mut screen = Screen::new(given.has(&JSON))?;
+    screen.line("Input", &input)?;
+    check_steps(definition, session, &mut screen)?;
+    screen.conclude(&input)
+}
+
+/// The steps, to the first one without which the next makes no sense.
+fn check_steps(definition: InputDefinition, session: &Session, screen: &mut Screen) -> Result<()> {
     let InputDefinition {
         splunkd, stanza, ..
     } = definition;
-    let input = DS_MONITOR.input(&stanza.name);
-    screen.line("Input", &input)?;
     let Configured {
         settings,
         key,
@@ -119,13 +102,8 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
     } = match configure(stanza, &splunkd, session.clock.now()) {
         Ok(configured) => configured,
         Err(reason) => {
-            let step = match reason {
-                NotConfigured::Argument(_) => "Configuration",
-                NotConfigured::NoSecret(_) | NotConfigured::Storage(_) => "Secrets",
-                NotConfigured::Key(_) => "Private key",
-            };
-            screen.step(step, &Finding::Problem(reason.to_string()))?;
-            return Ok(false);
+            let (step, status) = step_of(&reason);
+            return screen.step(step, &Finding::Problem(status, reason.to_string()));
         }
     };
     let host = settings.stream.monitor_url.host();
@@ -144,46 +122,27 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
 
     let client = client(&settings, &session.clock)?;
     let mut grant = JwtGrant::new(client.clone(), settings.identity.clone(), key.clone());
-    let host = settings.identity.auth_url.host();
-    match grant.token() {
-        Ok(_) => {
-            screen.step("Token", &Finding::Ok(format!("{host} issued a token")))?;
-            let scope = &settings.identity.scope;
-            screen.step("Consent", &Finding::Ok(format!("given for {scope}")))?;
-        }
-        Err(error) if error.code.as_deref() == Some(CONSENT_REQUIRED) => {
-            screen.step(
-                "Token",
-                &Finding::Ok(format!("{host} knows the key and the user")),
-            )?;
-            screen.step("Consent", &Finding::Problem(error.sentence))?;
-            return Ok(false);
-        }
-        Err(error) => {
-            screen.step("Token", &Finding::Problem(error.sentence))?;
-            return Ok(false);
-        }
+    if !token(&mut grant, &settings.identity, screen)? {
+        return Ok(());
     }
 
     let now = session.clock.now();
     let asked = monitor_api(client.clone(), &settings, key.clone())
         .get_stream(&StartFrom::SevenDaysAgo.cursor(now));
-    let mut well = asked.is_ok();
     let finding = match asked {
         Ok(page) if page.is_empty() => {
             Finding::Ok("the stream answers; it has no record of the last 7 days".to_owned())
         }
         Ok(_) => Finding::Ok("the stream answers with records".to_owned()),
-        Err(error) => Finding::Problem(error.sentence),
+        Err(error) => problem(error),
     };
     screen.step("Monitor", &finding)?;
     if let Some(hec) = settings.hec {
         let url = hec.url.clone();
         let finding = match probe(hec) {
             Ok(said) => Finding::Ok(format!("{url} {said}")),
-            Err(error) => Finding::Problem(error.sentence),
+            Err(error) => Finding::Problem(status(error.definite), error.sentence),
         };
-        well &= matches!(finding, Finding::Ok(_));
         screen.step("Collector", &finding)?;
     }
 
@@ -194,124 +153,144 @@ fn check(definition: InputDefinition, session: &Session, screen: &mut Screen) ->
         settings.admin_url,
         &Part::ALL,
     );
-    screen.step("Users", &for_lookups(users(&mut directory)))?;
-    let organizations = directory.organizations().map(|organizations| {
-        let names: Vec<_> = organizations.into_iter().map(|found| found.name).collect();
-        format!(
-            "{} can be read: {}",
-            count(names.len(), "organization"),
-            names.join(", ")
-        )
-    });
-    screen.step("Organizations", &for_lookups(organizations))?;
-    Ok(well)
+    let only_for_lookups = |finding| match finding {
+        Finding::Problem(_, text) => Finding::Note(format!("Only the lookups need this. {text}")),
+        other => other,
+    };
+    screen.step("Users", &only_for_lookups(users(&mut directory)))?;
+    screen.step(
+        "Organizations",
+        &only_for_lookups(organizations(&mut directory)),
+    )
 }
 
-fn users(directory: &mut DirectoryApi) -> Result<String, ApiError> {
-    let accounts = directory.userinfo()?.accounts;
-    let mut readable = 0;
-    for account in &accounts {
-        if let Ok(base_uri) = BaseUrl::parse(&account.base_uri) {
-            directory.users(&base_uri, &account.account_id, 0)?;
-            readable += 1;
-        }
-    }
-    Ok(format!(
-        "users of {} can be listed",
-        count(readable, "account")
-    ))
+/// What `show` found, as JSON shows it. Absent is what is not known.
+#[derive(Serialize)]
+struct Shown {
+    input: String,
+    /// The file that keeps the position.
+    file: String,
+    /// What is odd, in sentences.
+    attention: Vec<String>,
+    #[serde(flatten)]
+    saved: Option<SavedPosition>,
 }
 
-fn count(number: usize, thing: &str) -> String {
-    match number {
-        1 => format!("1 {thing}"),
-        _ => format!("{number} {thing}s"),
-    }
-}
-
-fn for_lookups(asked: Result<String, ApiError>) -> Finding {
-    match asked {
-        Ok(text) => Finding::Ok(text),
-        Err(error) => Finding::Note(format!("Only the lookups need this. {}", error.sentence)),
-    }
+#[derive(Serialize)]
+struct SavedPosition {
+    stream: Identity,
+    saved_at: String,
+    position: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    newest_record_at: Option<String>,
+    last_run_complete: bool,
+    next_run_after: String,
 }
 
 /// Shows the saved position, and whether the configuration fits it.
-fn show(definition: InputDefinition, session: &Session, screen: &mut Screen) -> Result<bool> {
+fn show(given: &Given, definition: InputDefinition, session: &Session) -> Result<Status> {
     let InputDefinition {
         splunkd,
         checkpoint_dir,
         stanza,
     } = definition;
     let input = DS_MONITOR.input(&stanza.name);
-    screen.line("Input", &input)?;
+    let mut attention = Vec::new();
     // A position can be shown whatever the configuration looks like.
     if let Err(reason) = configure(stanza, &splunkd, session.clock.now()) {
-        screen.line("Attention", sentence(&reason.to_string()))?;
+        attention.push(sentence(&reason.to_string()));
     }
-    let saved = match CheckpointStore::peek(&checkpoint_dir, &input, POSITION_LOST)? {
-        (path, Loaded::None) => {
-            screen.line("Position", "none yet: the first run starts at start_from")?;
-            screen.line("File", path.display())?;
-            return Ok(true);
-        }
-        (path, Loaded::Newest(saved)) => {
-            screen.line("File", path.display())?;
-            saved
-        }
-        (path, Loaded::Previous(saved, problem)) => {
-            screen.line("File", path.display())?;
-            screen.line(
-                "Attention",
-                sentence(&format!("{problem}. Using the previous copy")),
-            )?;
-            saved
+    let (path, loaded) = CheckpointStore::peek(&checkpoint_dir, &input, POSITION_LOST)?;
+    let saved = match loaded {
+        Loaded::None => None,
+        Loaded::Newest(saved) => Some(saved),
+        Loaded::Previous(saved, problem) => {
+            attention.push(sentence(&format!("{problem}. Using the previous copy")));
+            Some(saved)
         }
     };
-    let now = session.clock.now();
-    let position: Position = saved.checkpoint;
-    let time = saved.at.to_rfc3339_opts(SecondsFormat::Secs, true);
-    screen.line(
-        "Stream",
-        format!("{}, {}", position.identity, position.identity.generation),
-    )?;
-    screen.line(
-        "Saved",
-        format!("{time}, {} ago", Span::between(saved.at, now)),
-    )?;
-    screen.line("Position", &position.cursor)?;
-    match cursor_time(&position.cursor) {
-        Some(time) => screen.line("Age", format!("about {}", Span::between(time, now)))?,
-        None => screen.line("Age", "unknown: the cursor contains no timestamp")?,
+    let mut screen = Screen::new(given.has(&JSON))?;
+    screen.line("Input", &input)?;
+    screen.line("File", path.display())?;
+    for text in &attention {
+        screen.line("Attention", text)?;
     }
-    match position.state {
-        State::Closed => screen.line("Last run", "complete"),
-        State::Open => screen.line("Last run", "in progress, or cut off"),
-    }?;
-    screen.line("Next run", format!("starts after {}", position.start()))?;
-    Ok(true)
+    let now = session.clock.now();
+    let iso = |time: DateTime<Utc>| time.to_rfc3339_opts(SecondsFormat::Secs, true);
+    let moment = |time| format!("{}, {} ago", iso(time), Span::between(time, now));
+    let mut shown = Shown {
+        input,
+        file: path.display().to_string(),
+        attention,
+        saved: None,
+    };
+    if let Some(saved) = saved {
+        let position: Position = saved.checkpoint;
+        let Identity { generation, .. } = &position.identity;
+        screen.line("Stream", format!("{}, {generation}", position.identity))?;
+        screen.line("Saved", moment(saved.at))?;
+        screen.line("Position", &position.cursor)?;
+        let newest = newest_record(&position.cursor);
+        match newest {
+            Some(time) => screen.line("Newest record", moment(time))?,
+            None if Timestamp::parse(&position.cursor).is_some() => {
+                screen.line("Newest record", "none yet")?;
+            }
+            None => screen.line("Newest record", "unknown: the position does not say")?,
+        }
+        match position.state {
+            State::Closed => screen.line("Last run", "complete"),
+            State::Open => screen.line("Last run", "in progress, or cut off"),
+        }?;
+        screen.line("Next run", format!("starts after {}", position.start()))?;
+        shown.saved = Some(SavedPosition {
+            saved_at: iso(saved.at),
+            newest_record_at: newest.map(iso),
+            last_run_complete: position.state == State::Closed,
+            next_run_after: position.start().to_owned(),
+            position: position.cursor,
+            stream: position.identity,
+        });
+    } else {
+        screen.line("Position", "none yet: the first run starts at start_from")?;
+    }
+    screen.object(&shown)?;
+    Ok(Status::Done)
+}
+
+/// Prints where the service user grants what the events need, and what the lookups need as well.
+fn consent(_: &Given, definition: InputDefinition, session: &Session) -> Result<Status> {
+    let InputDefinition {
+        splunkd, stanza, ..
+    } = definition;
+    let mut screen = Screen::new(false)?;
+    screen.line("Input", DS_MONITOR.input(&stanza.name))?;
+    let Configured { settings, .. } = configure(stanza, &splunkd, session.clock.now())
+        .map_err(|reason| Failure::of_configuration(&reason.into()))?;
+    let identity = settings.identity;
+    screen.line("Log in as", &identity.user_id)?;
+    screen.line("Events", identity.consent_url())?;
+    let scopes = scopes(&Part::ALL);
+    let lookups = identity.with_scopes(&scopes, &scopes);
+    screen.line("With lookups", lookups.consent_url())?;
+    Ok(Status::Done)
 }
 
 /// Sets the position of an input that is not running.
-fn reset(
-    to: &str,
-    definition: InputDefinition,
-    session: &Session,
-    screen: &mut Screen,
-) -> Result<bool> {
+fn reset(given: &Given, definition: InputDefinition, session: &Session) -> Result<Status> {
     let InputDefinition {
         splunkd,
         checkpoint_dir,
         stanza,
     } = definition;
+    let mut screen = Screen::new(false)?;
     let now = session.clock.now();
     let input = DS_MONITOR.input(&stanza.name);
-    let Configured { settings, .. } = configure(stanza, &splunkd, now)?;
-    let start = match to {
+    let Configured { settings, .. } = configure(stanza, &splunkd, now)
+        .map_err(|reason| Failure::of_configuration(&reason.into()))?;
+    let start = match given.text(&TO).unwrap_or_default() {
         "start" => settings.start_from.clone(),
-        text => StartFrom::parse(Some(text), now).map_err(|_| {
-            anyhow!("--to must be a past date such as 2026-01-31, a date-time, earliest, a cursor of Docusign Monitor, or start")
-        })?,
+        place => parse_place(place, now)?,
     };
     let Opened::Locked(store) = CheckpointStore::try_open(&checkpoint_dir, &input, now)? else {
         bail!(
@@ -328,17 +307,18 @@ fn reset(
         Some(path) => screen.line("Backup", path.display())?,
         None => screen.line("Backup", "none: there was no position")?,
     }
-    Ok(true)
+    Ok(Status::Done)
 }
 
-/// When a cursor's records were taken in, if it says so: a date-time does, and those of Docusign have had .NET ticks
-/// as their second part (`aa_<ticks>_<ticks>_<n>`).
-fn cursor_time(cursor: &str) -> Option<DateTime<Utc>> {
+fn parse_place(place: &str, now: DateTime<Utc>) -> Result<StartFrom> {
+    StartFrom::parse(Some(place), now).map_err(|_| anyhow!("--to must be {}", TO.summary))
+}
+
+/// When the newest record before a cursor was taken in, if the cursor says so: those of Docusign have had .NET ticks as
+/// their second part (`aa_<ticks>_<ticks>_<n>`).
+fn newest_record(cursor: &str) -> Option<DateTime<Utc>> {
     const TICKS_A_SECOND: i64 = 10_000_000;
     const SECONDS_FROM_YEAR_1_TO_1970: i64 = 62_135_596_800;
-    if let Some(time) = Timestamp::parse(cursor) {
-        return DateTime::from_timestamp(time.seconds(), 0);
-    }
     let ticks: i64 = cursor.split('_').nth(1)?.parse().ok()?;
     let seconds = ticks / TICKS_A_SECOND - SECONDS_FROM_YEAR_1_TO_1970;
     DateTime::from_timestamp(seconds, 0).filter(|time| time.timestamp() > 0)
@@ -366,17 +346,16 @@ impl fmt::Display for Span {
 
 #[cfg(test)]
 mod tests {
-    use super::{Span, cursor_time};
+    use super::{Span, newest_record};
 
     #[test]
-    fn a_cursor_tells_its_time_if_it_is_a_date_or_holds_ticks() {
-        let time = |cursor| cursor_time(cursor).map(|time| time.timestamp());
-        assert_eq!(time("2026-01-01T00:00:00Z"), Some(1_767_225_600));
+    fn a_cursor_tells_the_time_of_its_newest_record_if_it_holds_ticks() {
+        let time = |cursor| newest_record(cursor).map(|time| time.timestamp());
         assert_eq!(
             time("aa_637218935854425652_637218935412032088_12"),
             Some(1_586_296_785)
         );
-        for cursor in ["", "c1", "aa_5_5_0", "aa_x_1_0"] {
+        for cursor in ["", "c1", "aa_5_5_0", "aa_x_1_0", "2026-01-01T00:00:00Z"] {
             assert_eq!(time(cursor), None, "{cursor}");
         }
     }

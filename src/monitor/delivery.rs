@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{DateTime, TimeDelta};
+use chrono::{DateTime, TimeDelta, Utc};
 
 use super::pages::Pages;
 use super::position::{Position, State};
@@ -23,6 +23,8 @@ use crate::params::iso;
 use crate::splunk::checkpoint::CheckpointStore;
 use crate::splunk::event::{Event, EventSink, Receipt, Undelivered};
 use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::progress::Reached;
+use crate::splunk::status::Status;
 
 /// First pause between two looks at what the reader has taken.
 const FIRST_TAKEN_TICK: Duration = Duration::from_micros(50);
@@ -100,6 +102,7 @@ impl Stop {
             Self::Docusign(error) => failures::failure(error).into(),
             Self::Undelivered(Undelivered::Refused(failure)) => failure.into(),
             Self::Undelivered(undelivered) => Failure {
+                status: Status::Failed,
                 level: Level::Warn,
                 fields: Fields::new().with("action", "stop"),
                 sentence: format!(
@@ -124,6 +127,7 @@ pub(super) struct Delivery {
     untimed: usize,
     /// Time of the newest record on the page that is being sent, in seconds since the epoch.
     newest: Option<i64>,
+    started: Duration,
     /// Refused events that a page's log line has counted.
     refused_logged: u64,
     summary: Summary,
@@ -173,6 +177,7 @@ impl Delivery {
             saved_end: 0,
             untimed: 0,
             newest: None,
+            started: clock.elapsed(),
             refused_logged: 0,
             summary: Summary::default(),
             clock,
@@ -326,8 +331,20 @@ impl Delivery {
                 self.refused_logged = progress.refused;
             }
             self.log.info(&line, receipt_sentence(progress.receipt));
+            self.log.reached(self.reached());
         }
         Ok(())
+    }
+
+    /// How far the run is, for a person who watches.
+    fn reached(&self) -> Reached {
+        Reached {
+            events: self.summary.events,
+            pages: self.summary.pages,
+            newest: self.summary.newest,
+            elapsed: self.clock.elapsed().saturating_sub(self.started),
+            complete: false,
+        }
     }
 
     /// Waits until everything has been taken, and marks the checkpoint closed.
@@ -371,14 +388,19 @@ fn receipt_sentence(receipt: Receipt) -> &'static str {
     }
 }
 
+fn time(seconds: i64) -> Option<DateTime<Utc>> {
+    DateTime::from_timestamp(seconds, 0)
+}
+
 /// The line by which an auditor can prove that no page is missing: `cursor_to` is the next line's `cursor_from`.
 fn page_line(page: &Page, newest: Option<i64>) -> Fields {
-    let newest = newest.and_then(|seconds| DateTime::from_timestamp(seconds, 0));
     Fields::new()
         .with("action", "page_ingested")
         .with("cursor_from", &page.cursor)
         .with_some("cursor_to", page.end_cursor.as_ref())
         .with("n_events", page.len())
+        // How far a long backfill has come.
+        .with_some("newest", newest.and_then(time).map(iso))
         .with_some(
             "first_event_id",
             page.records().next().and_then(|record| record.event_id()),
@@ -389,8 +411,6 @@ fn page_line(page: &Page, newest: Option<i64>) -> Fields {
                 .next_back()
                 .and_then(|record| record.event_id()),
         )
-        // How far a long backfill has come.
-        .with_some("newest", newest.map(iso))
         .with("bytes", page.bytes())
         .with("request_ms", page.request_time.as_millis())
 }

@@ -3,6 +3,7 @@
 //! A run reads like this: `configure` opens the stanza, `position` says where to start, `delivery` is the path from
 //! pages to the checkpoint. `validation` is the test on saving, `commands` are for a person.
 
+pub(crate) mod checks;
 mod commands;
 pub mod configure;
 mod delivery;
@@ -11,8 +12,9 @@ pub mod position;
 mod proxy;
 pub mod settings;
 pub mod start_from;
-mod validation;
+pub(crate) mod validation;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,14 +26,17 @@ use crate::docusign::jwt_grant::JwtGrant;
 use crate::docusign::monitor_api::{End, MonitorApi, Record, Stream};
 use crate::failures;
 use crate::splunk::checkpoint::{CheckpointStore, Opened};
+use crate::splunk::command_line::Command;
 use crate::splunk::event::EventSink;
 use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
 use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::progress::Reached;
 use crate::splunk::rest::{Rest, RestError};
 use crate::splunk::scheme::Scheme;
+use crate::splunk::status::Status;
 use crate::splunk::stdout::require_standard_output;
-use crate::splunk::{Command, ModularInput, Session};
+use crate::splunk::{Input, ModularInput, Open, Session};
 use configure::{Configured, KeySource, Pasted, configure};
 use delivery::{Delivery, Summary, drain};
 use pages::Pages;
@@ -53,64 +58,86 @@ impl ModularInput for DsMonitor {
         validation::validate(definition, session)
     }
 
-    fn runs_alone(&self) -> bool {
-        true
+    fn runs_alone(&self) -> Option<Open> {
+        Some(|definition, session| Ok(Box::new(Collection::open(definition, session)?)))
     }
 
     fn commands(&self) -> &'static [Command] {
         commands::COMMANDS
     }
 
-    fn command(
-        &self,
-        name: &str,
-        arguments: &[String],
-        definition: InputDefinition,
-        session: &Session,
-    ) -> Result<bool> {
-        commands::command(name, arguments, definition, session)
-    }
-
     fn run(&self, definition: InputDefinition, session: &Session) -> Result<()> {
+        Collection::open(definition, session)?.run(session)
+    }
+}
+
+/// An input that is ready to collect. Its connections and its token serve all its runs.
+struct Collection {
+    input: String,
+    splunkd: Rest,
+    checkpoint_dir: PathBuf,
+    configured: Configured,
+    client: Client,
+    grant: JwtGrant,
+}
+
+impl Collection {
+    fn open(definition: InputDefinition, session: &Session) -> Result<Self> {
         let InputDefinition {
             splunkd,
             checkpoint_dir,
             stanza,
         } = definition;
         let input = DS_MONITOR.input(&stanza.name);
-        let log = session.log.for_input(&input);
         let configured = configure(stanza, &splunkd, session.clock.now())
-            .map_err(|reason| Failure::of("configure", &reason.into()))?;
+            .map_err(|reason| Failure::of_configuration(&reason.into()))?;
+        let Configured { settings, key, .. } = &configured;
+        let client = Client::new(
+            settings.network.clone(),
+            Arc::clone(&session.clock),
+            failures::docusign_remedy,
+            failures::log_trouble(session.log.for_input(&input)),
+        )
+        .map_err(|error| Failure::of_configuration(&error))?;
+        let grant = JwtGrant::new(client.clone(), settings.identity.clone(), key.clone());
+        Ok(Self {
+            input,
+            splunkd,
+            checkpoint_dir,
+            configured,
+            client,
+            grant,
+        })
+    }
+}
+
+impl Input for Collection {
+    fn run(&mut self, session: &Session) -> Result<()> {
+        let log = session.log.for_input(&self.input);
         let now = session.clock.now();
-        if configured.settings.hec.is_none() {
-            require_standard_output().map_err(|error| Failure::of("configure", &error))?;
+        if self.configured.settings.hec.is_none() {
+            require_standard_output().map_err(|error| Failure::of_configuration(&error))?;
         }
-        let opened = CheckpointStore::try_open(&checkpoint_dir, &input, now)
+        let opened = CheckpointStore::try_open(&self.checkpoint_dir, &self.input, now)
             .map_err(|error| Failure::of("load_checkpoint", &error))?;
         let store = match opened {
             Opened::Locked(store) => store,
             Opened::Busy(since) => return skip(since, now, &log),
         };
-        for note in &configured.notes {
-            log.warn(&Fields::new().with("action", "configure"), note);
+        // Once is enough where runs follow one another.
+        for note in std::mem::take(&mut self.configured.notes) {
+            log.warn(&Fields::new().with("action", "configure"), &note);
         }
-        secure(&configured, &splunkd, &log);
-        warn_of_cluster(&splunkd, &log);
-        let Configured { settings, key, .. } = configured;
-        let client = Client::new(
-            settings.network.clone(),
-            Arc::clone(&session.clock),
-            failures::docusign_remedy,
-            failures::log_trouble(log.clone()),
-        )
-        .map_err(|error| Failure::of("configure", &error))?;
-        let mut grant = JwtGrant::new(client.clone(), settings.identity.clone(), key);
+        secure(&self.configured, &self.splunkd, &log);
+        warn_of_cluster(&self.splunkd, &log);
+        let settings = &self.configured.settings;
+        let mut grant = self.grant.clone();
         let mut signed_in = Ok(());
         let skew = || {
             signed_in = grant.token().map(drop);
-            client.skew()
+            self.client.skew()
         };
-        let resumed = resume(&store, &settings, &log, &*session.clock, skew);
+        let resumed = resume(&store, settings, &log, &*session.clock, skew);
         // A refusal explains more than a position that could not be set after it.
         signed_in.map_err(failures::failure)?;
         let mut position = resumed.map_err(|error| Failure::of("load_checkpoint", &error))?;
@@ -122,15 +149,15 @@ impl ModularInput for DsMonitor {
                     .with("renewed_in_s", pause.num_seconds()),
                 "Docusign's calls are left to the account's other integrations until they are renewed.",
             );
-            report(&input, &Summary::default(), false, session, started);
+            report(&self.input, &Summary::default(), false, session, started);
             return Ok(());
         }
         position.paused_until = None;
 
         // Up to here a signal ends the process at once, which costs nothing.
         session.stop_on_signals()?;
-        let api = MonitorApi::new(client, grant, settings.stream);
-        let events = sink(settings.hec, session, &log)?;
+        let api = MonitorApi::new(self.client.clone(), grant, settings.stream.clone());
+        let events = sink(settings.hec.as_ref(), session, &log)?;
         let stream = Stream::after(api, position.cursor.clone(), position.trail.clone());
         let pages = Pages::fetch(stream)?;
         let clock = Arc::clone(&session.clock);
@@ -139,7 +166,7 @@ impl ModularInput for DsMonitor {
 
         let (summary, position) = delivery.finish();
         warn_of_end(end, &position.cursor, &log);
-        report(&input, &summary, end.is_caught_up(), session, started);
+        report(&self.input, &summary, end.is_caught_up(), session, started);
         Ok(())
     }
 }
@@ -149,6 +176,7 @@ fn skip(since: Option<DateTime<Utc>>, now: DateTime<Utc>, log: &Log) -> Result<(
     let fields = Fields::new().with("action", "skip");
     match since.map(|since| now - since) {
         Some(idle) if idle > MAX_IDLE => Err(Failure {
+            status: Status::Failed,
             level: Level::Error,
             fields: fields.with("idle_s", idle.num_seconds()),
             sentence: "Another process holds the lock of this input and has saved nothing for over an hour. Find out why it is stuck, or end it; the next run continues from the saved position".to_owned(),
@@ -165,7 +193,7 @@ fn skip(since: Option<DateTime<Utc>>, now: DateTime<Utc>, log: &Log) -> Result<(
 }
 
 /// Where the events go: to the event collector, if the input names one, else to the standard output.
-fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dyn EventSink>> {
+fn sink(hec: Option<&HecSettings>, session: &Session, log: &Log) -> Result<Box<dyn EventSink>> {
     let Some(hec) = hec else {
         return Ok(Box::new(session.event_writer()?));
     };
@@ -190,13 +218,13 @@ fn sink(hec: Option<HecSettings>, session: &Session, log: &Log) -> Result<Box<dy
         }
     };
     let writer = HecWriter::new(
-        &hec,
+        hec,
         Arc::clone(&session.stop),
         Arc::clone(&session.clock),
         log.clone(),
         Arc::new(on_refused),
     )
-    .map_err(|error| Failure::of("configure", &error))?;
+    .map_err(|error| Failure::of_configuration(&error))?;
     Ok(Box::new(writer))
 }
 
@@ -243,6 +271,13 @@ fn report(input: &str, run: &Summary, is_caught_up: bool, session: &Session, sta
             session.clock.elapsed().saturating_sub(started).as_millis(),
         );
     session.log.info(&line, "The run is complete.");
+    session.log.for_input(input).reached(Reached {
+        events: run.events,
+        pages: run.pages,
+        newest: run.newest,
+        elapsed: session.clock.elapsed().saturating_sub(started),
+        complete: true,
+    });
 }
 
 /// Moves pasted secrets to secure storage. Collecting continues if that fails, because a key in clear text is no

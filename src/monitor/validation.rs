@@ -199,7 +199,7 @@ fn ask(configured: Configured, cursor: &str, clock: &Arc<dyn Clock>) -> Result<(
 }
 
 /// The way to Docusign for a person who waits.
-pub(super) fn client(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Client> {
+pub(crate) fn client(settings: &Settings, clock: &Arc<dyn Clock>) -> Result<Client> {
     let mut network = settings.network.clone();
     network.patience = Patience::INTERACTIVE;
     Client::new(

@@ -5,10 +5,12 @@
 //! can read. Format: Splunk's manual "Admin", "How to edit a configuration file".
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 
+use super::command_line::{CommandOption, Given, nearest};
 use super::input_definition::{InputDefinition, MASK, Stanza};
 use super::log::{Fields, Log};
 use super::rest::Rest;
@@ -20,9 +22,6 @@ const MAX_FILE_BYTES: u64 = 4 * 1024 * 1024;
 
 /// The longest key that a message repeats.
 const MAX_KEY_CHARS: usize = 32;
-
-/// Letters that may be wrong, missing or swapped in the name of an argument.
-const MAX_TYPOS: usize = 3;
 
 /// Keys of every input in Splunk: the file may come from there. Source: inputs.conf.spec.
 const SPLUNKS_OWN_KEYS: [&str; 17] = [
@@ -45,81 +44,154 @@ const SPLUNKS_OWN_KEYS: [&str; 17] = [
     "start_by_shell",
 ];
 
-/// The command line of an input that runs without splunkd.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Options {
+/// The file with the stanzas.
+pub const CONF: CommandOption = CommandOption {
+    name: "conf",
+    value: Some("FILE"),
+    summary: "the file with the stanzas, an inputs.conf",
+    ..CommandOption::SWITCH
+};
+
+/// Which stanza.
+pub const INPUT: CommandOption = CommandOption {
+    name: "input",
+    value: Some("NAME"),
+    summary: "the name of the input, with or without its kind; run takes several",
+    repeats: true,
+    ..CommandOption::SWITCH
+};
+
+/// All stanzas.
+pub const ALL: CommandOption = CommandOption {
+    name: "all",
+    summary: "every input of the file that is not disabled",
+    ..CommandOption::SWITCH
+};
+
+/// The folder with the positions.
+pub const CHECKPOINT_DIR: CommandOption = CommandOption {
+    name: "checkpoint-dir",
+    value: Some("DIR"),
+    summary: "the folder that keeps the positions; it must exist",
+    ..CommandOption::SWITCH
+};
+
+/// The inputs of a file that a command line chooses.
+#[derive(Debug)]
+pub struct Selection {
     conf: PathBuf,
-    input: String,
+    /// Their names; all that are enabled, if there is none.
+    inputs: Vec<String>,
     checkpoint_dir: PathBuf,
 }
 
-impl Options {
-    /// The options as the help shows them.
+impl Selection {
+    /// The options of a single input as messages show them.
     pub const USAGE: &str = "--conf FILE --input NAME --checkpoint-dir DIR";
 
-    /// Takes the three options out of `arguments`; `None` if there is none of them.
+    /// What the options choose; `None` if there is none of them. `uses_folder` says whether the folder of the positions
+    /// is needed.
     ///
     /// # Errors
-    /// Some are there and others are not, or one has no value.
-    pub fn take(arguments: &mut Vec<String>) -> Result<Option<Self>> {
-        let mut take = |name: &str| -> Result<Option<String>> {
-            let Some(at) = arguments.iter().position(|argument| argument == name) else {
-                return Ok(None);
-            };
-            arguments.remove(at);
-            if at == arguments.len() || arguments.iter().skip(at).any(|next| next == name) {
-                bail!("{name} requires exactly one value");
+    /// Some of the options are there and others are not, or two contradict each other.
+    pub fn of(given: &Given, scheme: &Scheme, uses_folder: bool) -> Result<Option<Self>> {
+        let conf = given.value(&CONF).map(PathBuf::from);
+        let folder = given.value(&CHECKPOINT_DIR).map(PathBuf::from);
+        let prefix = scheme.input("");
+        let mut inputs = Vec::new();
+        for name in given.values(&INPUT).filter_map(OsStr::to_str) {
+            let name = name.strip_prefix(&prefix).unwrap_or(name);
+            if inputs.iter().any(|other| other == name) {
+                bail!("--input names the same input twice");
             }
-            Ok(Some(arguments.remove(at)).filter(|value| !value.is_empty()))
-        };
-        let options = ["--conf", "--input", "--checkpoint-dir"].map(|name| (name, take(name)));
-        let mut values = Vec::new();
-        let mut missing = None;
-        for (name, value) in options {
-            match value? {
-                Some(value) => values.push(value),
-                None => missing = missing.or(Some(name)),
-            }
+            inputs.push(name.to_owned());
         }
-        if values.is_empty() {
+        let all = given.has(&ALL);
+        if conf.is_none() && folder.is_none() && inputs.is_empty() && !all {
             return Ok(None);
         }
-        let Ok([conf, input, checkpoint_dir]) = <[String; 3]>::try_from(values) else {
-            bail!(
-                "{} is missing: without splunkd an input needs {}",
-                missing.unwrap_or_default(),
+        let missing = |option: &CommandOption| {
+            anyhow!(
+                "--{} is missing: without splunkd an input needs {}",
+                option.name,
                 Self::USAGE
-            );
+            )
         };
+        let conf = conf.ok_or_else(|| missing(&CONF))?;
+        match (inputs.as_slice(), all) {
+            ([], false) => bail!(
+                "--input is missing: the file {} {}",
+                conf.display(),
+                existing(&stanzas_of(&conf)?, scheme)
+            ),
+            ([_, ..], true) => bail!("--all already takes every input: leave out --input"),
+            _ => {}
+        }
+        if folder.is_none() && uses_folder {
+            return Err(missing(&CHECKPOINT_DIR));
+        }
         Ok(Some(Self {
-            conf: conf.into(),
-            input,
-            checkpoint_dir: checkpoint_dir.into(),
+            conf,
+            inputs,
+            checkpoint_dir: folder.unwrap_or_default(),
         }))
     }
 
-    /// Reads the configuration of the input that the options name.
+    /// Whether it can be no more than one input.
+    #[must_use]
+    pub fn is_single(&self) -> bool {
+        self.inputs.len() == 1
+    }
+
+    /// Reads the configurations of the inputs that were chosen.
     ///
     /// # Errors
     /// The file cannot be read, is not a configuration, or has no such stanza; no value is ever quoted.
-    pub fn read(self, scheme: &'static Scheme, log: &Log) -> Result<InputDefinition> {
+    pub fn read(&self, scheme: &'static Scheme, log: &Log) -> Result<Vec<InputDefinition>> {
         // Made anew where a volume is not mounted, it would hide that the position is elsewhere.
-        if !self.checkpoint_dir.is_dir() {
+        if !self.checkpoint_dir.as_os_str().is_empty() && !self.checkpoint_dir.is_dir() {
             bail!(
                 "the folder {}, named by --checkpoint-dir, does not exist: create it where it outlives the process",
                 self.checkpoint_dir.display()
             );
         }
-        let prefix = scheme.input("");
-        let name = self.input.strip_prefix(&prefix).unwrap_or(&self.input);
         let path = &self.conf;
-        let mut params = params(path, scheme, name)?;
-        let warn = |sentence: &str| {
-            let fields = Fields::new()
-                .with("input", scheme.input(name))
-                .with("action", "configure");
-            log.warn(&fields, sentence);
+        let stanzas = stanzas_of(path)?;
+        let names = match self.inputs.as_slice() {
+            [] => enabled(&stanzas, scheme),
+            names => names.to_vec(),
         };
+        if names.is_empty() {
+            bail!(
+                "the file {} has no stanza [{}NAME] that is not disabled",
+                path.display(),
+                scheme.input("")
+            );
+        }
+        let definition = |name: String| {
+            let input = scheme.input(&name);
+            if !stanzas.contains_key(&input) {
+                bail!(
+                    "the file {} has no stanza [{input}]: it {}",
+                    path.display(),
+                    existing(&stanzas, scheme)
+                );
+            }
+            let params = params(&stanzas, scheme, &name);
+            self.definition(name, params, scheme, &log.for_input(&input))
+        };
+        names.into_iter().map(definition).collect()
+    }
+
+    fn definition(
+        &self,
+        name: String,
+        mut params: BTreeMap<String, String>,
+        scheme: &'static Scheme,
+        log: &Log,
+    ) -> Result<InputDefinition> {
+        let path = &self.conf;
+        let warn = |sentence: &str| log.warn(&Fields::new().with("action", "configure"), sentence);
         let is_clear = |value: &String| !value.is_empty() && value != MASK;
         let in_file = scheme
             .secrets()
@@ -145,8 +217,8 @@ impl Options {
         }
         Ok(InputDefinition {
             splunkd: Rest::none(),
-            checkpoint_dir: self.checkpoint_dir,
-            stanza: Stanza::new(name.to_owned(), None, params),
+            checkpoint_dir: self.checkpoint_dir.clone(),
+            stanza: Stanza::new(name, None, params),
         })
     }
 }
@@ -174,12 +246,7 @@ fn misspelt<'a>(
         .filter(move |key| !is_known(key))
         .map(|key| {
             let names = scheme.arguments.iter().map(|argument| argument.name);
-            let distances =
-                names.map(|name| (strsim::osa_distance(&key.to_lowercase(), name), name));
-            let nearest = distances
-                .min()
-                .filter(|(distance, _)| *distance <= MAX_TYPOS);
-            (key.as_str(), nearest.map(|(_, name)| name))
+            (key.as_str(), nearest(key, names))
         })
 }
 
@@ -200,8 +267,10 @@ fn from_environment(scheme: &Scheme, secret: &Argument) -> Result<Option<String>
     }
 }
 
-/// The parameters that hold for an input.
-fn params(path: &Path, scheme: &Scheme, name: &str) -> Result<BTreeMap<String, String>> {
+/// The stanzas of a file, by their names in brackets.
+type Stanzas = BTreeMap<String, BTreeMap<String, String>>;
+
+fn stanzas_of(path: &Path) -> Result<Stanzas> {
     let bytes = durable::read(path, MAX_FILE_BYTES)
         .with_context(|| format!("the file {} cannot be read", path.display()))?
         .with_context(|| {
@@ -213,36 +282,50 @@ fn params(path: &Path, scheme: &Scheme, name: &str) -> Result<BTreeMap<String, S
     let text = String::from_utf8(bytes)
         .ok()
         .with_context(|| format!("the file {} is not text", path.display()))?;
-    let stanzas = stanzas(&text)
-        .with_context(|| format!("the file {} is not a configuration", path.display()))?;
-    let input = scheme.input(name);
-    if !stanzas.contains_key(&input) {
-        let prefix = scheme.input("");
-        let known: Vec<_> = stanzas
-            .keys()
-            .filter(|stanza| stanza.starts_with(&prefix))
-            .map(|stanza| format!("[{stanza}]"))
-            .collect();
-        let there = match known.as_slice() {
-            [] => format!("it has no stanza [{prefix}NAME]"),
-            known => format!("it has {}", known.join(", ")),
-        };
-        bail!(
-            "the file {} has no stanza [{input}]: {there}",
-            path.display()
-        );
-    }
+    stanzas(&text).with_context(|| format!("the file {} is not a configuration", path.display()))
+}
+
+/// The parameters that hold for an input.
+fn params(stanzas: &Stanzas, scheme: &Scheme, name: &str) -> BTreeMap<String, String> {
     let mut params = BTreeMap::new();
-    for stanza in ["default", scheme.kind, &input] {
+    for stanza in ["default", scheme.kind, &scheme.input(name)] {
         params.extend(stanzas.get(stanza).cloned().unwrap_or_default());
     }
-    Ok(params)
+    params
+}
+
+/// The names of the kind's inputs.
+fn names(stanzas: &Stanzas, scheme: &Scheme) -> Vec<String> {
+    let prefix = scheme.input("");
+    let names = stanzas.keys().filter_map(|it| it.strip_prefix(&prefix));
+    names.map(str::to_owned).collect()
+}
+
+/// The names of the kind's inputs that are not disabled.
+fn enabled(stanzas: &Stanzas, scheme: &Scheme) -> Vec<String> {
+    let mut names = names(stanzas, scheme);
+    names.retain(|name| {
+        let params = params(stanzas, scheme, name);
+        let disabled = params.get("disabled").map(|it| it.to_ascii_lowercase());
+        !matches!(disabled.as_deref(), Some("1" | "true" | "t" | "yes" | "y"))
+    });
+    names
+}
+
+/// Which inputs of the kind there are, as the end of a sentence about the file.
+fn existing(stanzas: &Stanzas, scheme: &Scheme) -> String {
+    let known = names(stanzas, scheme);
+    let known: Vec<_> = known.iter().map(|name| scheme.input(name)).collect();
+    match known.as_slice() {
+        [] => format!("has no stanza [{}]", scheme.input("NAME")),
+        known => format!("has [{}]", known.join("], [")),
+    }
 }
 
 /// Splunk's syntax: stanzas in brackets, `key = value`, `#` comments, a backslash at the end that
 /// continues with the next line. What precedes the first stanza belongs to `[default]`.
-pub(super) fn stanzas(text: &str) -> Result<BTreeMap<String, BTreeMap<String, String>>> {
-    let mut stanzas: BTreeMap<String, BTreeMap<String, String>> = BTreeMap::new();
+pub(super) fn stanzas(text: &str) -> Result<Stanzas> {
+    let mut stanzas = Stanzas::new();
     let mut stanza = "default".to_owned();
     let mut lines = text.trim_start_matches('\u{FEFF}').lines().enumerate();
     while let Some((number, line)) = lines.next() {
@@ -290,57 +373,7 @@ fn can_be_read_by_others(_: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{Options, stanzas};
-
-    fn take(arguments: &[&str]) -> (Result<Option<Options>, String>, Vec<String>) {
-        let mut arguments: Vec<_> = arguments.iter().map(|&text| text.to_owned()).collect();
-        let taken = Options::take(&mut arguments).map_err(|error| error.to_string());
-        (taken, arguments)
-    }
-
-    #[test]
-    fn the_three_options_come_together_in_any_order() {
-        let (taken, rest) = take(&[
-            "--to",
-            "--input",
-            "prod",
-            "start",
-            "--checkpoint-dir",
-            "/c",
-            "--conf",
-            "/f",
-        ]);
-        let expected = Options {
-            conf: "/f".into(),
-            input: "prod".to_owned(),
-            checkpoint_dir: "/c".into(),
-        };
-        assert_eq!(taken, Ok(Some(expected)));
-        assert_eq!(rest, ["--to", "start"]);
-        assert_eq!(take(&["--to", "start"]).0, Ok(None));
-        for (arguments, expected) in [
-            (
-                &["--conf", "/f", "--input", "prod"][..],
-                "--checkpoint-dir is missing",
-            ),
-            (
-                &["--input", "prod", "--checkpoint-dir", "/c"],
-                "--conf is missing",
-            ),
-            (&["--conf"], "--conf requires exactly one value"),
-            (
-                &["--conf", "/f", "--conf", "/g"],
-                "--conf requires exactly one value",
-            ),
-            (
-                &["--conf", "", "--input", "prod", "--checkpoint-dir", "/c"],
-                "--conf is missing",
-            ),
-        ] {
-            let error = take(arguments).0.unwrap_err();
-            assert!(error.contains(expected), "{arguments:?}: {error}");
-        }
-    }
+    use super::stanzas;
 
     #[test]
     fn a_file_is_read_as_splunk_reads_it() {

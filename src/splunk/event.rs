@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::log::{Failure, Fields, Level};
+use super::status::Status;
 use crate::base::clock::Timestamp;
 
 /// A place where events go, which knows how much of what was sent has been taken there.
@@ -131,6 +132,7 @@ impl From<io::Error> for Undelivered {
         match error.kind() {
             io::ErrorKind::BrokenPipe => Self::ReaderClosed,
             _ => Self::Refused(Failure {
+                status: Status::Failed,
                 level: Level::Error,
                 fields: Fields::new().with("action", "deliver"),
                 sentence: format!("could not write to the standard output: {error}"),

@@ -34,6 +34,7 @@ const HOST_ON_STARTUP: &str = "$decideOnStartup";
 const DEFAULT_INDEX: &str = "default";
 
 /// The document of a run or of a validation. It has no `Debug`: parameters hold secrets.
+#[derive(Clone)]
 pub struct InputDefinition {
     /// The splunkd that started this process.
     pub splunkd: Rest,
@@ -44,6 +45,7 @@ pub struct InputDefinition {
 }
 
 /// One input of `inputs.conf`: text, not checked yet. It has no `Debug`: parameters hold secrets.
+#[derive(Clone)]
 pub struct Stanza {
     /// The bare name, without `<kind>://`.
     pub name: String,

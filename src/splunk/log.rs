@@ -6,9 +6,12 @@
 
 use std::fmt::{self, Write as _};
 use std::io::Write;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::progress::{CLEAR, ProgressLine, Reached};
+use super::status::Status;
+use crate::base::retry::Retry;
 use crate::base::secret::redact;
 
 /// The longest line. A pipe that has room at all has room for this many bytes (`PIPE_BUF` of Linux).
@@ -16,8 +19,6 @@ const MAX_LINE_BYTES: usize = 4096;
 
 /// How long the last words of a run wait for a reader.
 const LAST_WORDS_PATIENCE: Duration = Duration::from_secs(1);
-
-use crate::base::retry::Retry;
 
 /// The levels of lines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +49,7 @@ impl Level {
 #[derive(Clone)]
 pub struct Log {
     out: Arc<Mutex<Writer>>,
+    input: String,
     always: Fields,
 }
 
@@ -74,6 +76,8 @@ struct Writer {
     has_room: HasRoom,
     /// Lines that found no room since the last one that did.
     lost: u64,
+    /// What a person sees instead of lines at INFO.
+    progress: Option<ProgressLine>,
 }
 
 impl Log {
@@ -95,7 +99,9 @@ impl Log {
                 out,
                 has_room,
                 lost: 0,
+                progress: None,
             })),
+            input: String::new(),
             always: Fields::new(),
         }
     }
@@ -105,8 +111,43 @@ impl Log {
     pub fn for_input(&self, input: &str) -> Self {
         Self {
             out: Arc::clone(&self.out),
+            input: input.to_owned(),
             always: Fields::new().with("input", input),
         }
+    }
+
+    /// From now on a person at a terminal sees one line of progress instead of lines at INFO.
+    pub fn show_progress(&self) {
+        self.lock().progress = ProgressLine::for_stderr();
+    }
+
+    /// Shows how far a run of this input is, to a person at a terminal.
+    pub fn reached(&self, reached: Reached) {
+        let mut out = self.lock();
+        let Some(progress) = &mut out.progress else {
+            return;
+        };
+        if let Some(text) = progress.take_in(&self.input, reached)
+            && (out.has_room)(Duration::ZERO)
+        {
+            out.print(&format!("{CLEAR}{text}"));
+        }
+    }
+
+    /// Leaves the line of progress on the screen for good.
+    pub fn end_progress(&self) {
+        let mut out = self.lock();
+        if out
+            .progress
+            .take()
+            .is_some_and(|progress| progress.is_shown)
+        {
+            out.print("\n");
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Writer> {
+        self.out.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Writes one line, without any secret that exists. A log that cannot be written is no reason to stop collecting,
@@ -117,7 +158,15 @@ impl Log {
             Level::Error | Level::Fatal => LAST_WORDS_PATIENCE,
             _ => Duration::ZERO,
         };
-        let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut out = self.lock();
+        if let Some(progress) = &mut out.progress {
+            if level == Level::Info {
+                return;
+            }
+            if std::mem::take(&mut progress.is_shown) {
+                out.print(CLEAR);
+            }
+        }
         out.write(&line, patience);
     }
 
@@ -221,6 +270,8 @@ impl Fields {
 /// A failure as an administrator reads it: the fields and the sentence of one log line.
 #[derive(Debug)]
 pub struct Failure {
+    /// How a program ends because of it.
+    pub status: Status,
     /// ERROR, or WARN for what nobody has to act on.
     pub level: Level,
     /// What a search can find it by.
@@ -234,9 +285,41 @@ impl Failure {
     #[must_use]
     pub fn of(action: &str, error: &anyhow::Error) -> Self {
         Self {
+            status: Status::Failed,
             level: Level::Error,
             fields: Fields::new().with("action", action),
             sentence: format!("{error:#}"),
+        }
+    }
+
+    /// An ERROR about a configuration that cannot be used.
+    #[must_use]
+    pub fn of_configuration(error: &anyhow::Error) -> Self {
+        Self {
+            status: Status::Configuration,
+            ..Self::of("configure", error)
+        }
+    }
+
+    /// An ERROR about arguments that are wrong.
+    #[must_use]
+    pub fn of_usage(sentence: String) -> Self {
+        Self {
+            status: Status::Usage,
+            level: Level::Error,
+            fields: Fields::new(),
+            sentence,
+        }
+    }
+
+    /// An ERROR about a refusal, after which only a change of configuration helps.
+    #[must_use]
+    pub fn definite(fields: Fields, sentence: String) -> Self {
+        Self {
+            status: Status::Configuration,
+            level: Level::Error,
+            fields,
+            sentence,
         }
     }
 
@@ -244,6 +327,7 @@ impl Failure {
     #[must_use]
     pub fn temporary(fields: Fields, problem: &str) -> Self {
         Self {
+            status: Status::TryAgain,
             level: Level::Error,
             fields,
             sentence: format!(

@@ -4,33 +4,42 @@
 
 mod certificate;
 pub mod checkpoint;
+pub mod command_line;
 pub mod conf_file;
 pub mod event;
 mod form;
 pub mod hec;
+mod help;
 pub mod input_definition;
 pub mod log;
+pub mod progress;
 pub mod rest;
 pub mod scheme;
+pub mod screen;
 pub mod secure_storage;
+mod service;
+pub mod status;
 pub mod stdout;
 
-use std::io::{IsTerminal, Read, Write};
+use std::io::{IsTerminal, Read};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result};
 use quick_xml::escape::escape;
 
 use crate::base::clock::{Clock, SystemClock};
 use crate::base::secret::redact;
-use conf_file::Options;
+use command_line::{Command, Mode};
+use conf_file::Selection;
 use input_definition::InputDefinition;
 use log::{Failure, Fields, Level, Log, sentence};
 use scheme::Scheme;
-use stdout::{EventWriter, Format};
+use screen::{ReaderLeft, write_answer};
+use status::Status;
+use stdout::{EventWriter, Format, Output};
 
 /// A kind of input. [`main`] speaks the protocol and calls these.
 pub trait ModularInput {
@@ -49,39 +58,28 @@ pub trait ModularInput {
     /// The one problem that ends the run; it is logged here and nowhere else.
     fn run(&self, definition: InputDefinition, session: &Session) -> Result<()>;
 
-    /// Whether a run makes sense without splunkd, with a stanza from a plain file.
-    fn runs_alone(&self) -> bool {
-        false
+    /// How an input is made ready that runs without splunkd, with a stanza from a plain file; `None` if a run makes no
+    /// sense without splunkd.
+    fn runs_alone(&self) -> Option<Open> {
+        None
     }
 
-    /// Commands for a person, in addition to the protocol's; they need the configuration of a run.
-    fn commands(&self) -> &'static [Command] {
-        &[]
-    }
-
-    /// Carries out one of [`ModularInput::commands`]; true if all is well.
-    ///
-    /// # Errors
-    /// Why it could not be carried out.
-    fn command(
-        &self,
-        name: &str,
-        _arguments: &[String],
-        _definition: InputDefinition,
-        _session: &Session,
-    ) -> Result<bool> {
-        bail!("the command {name} does not exist")
-    }
+    /// Commands for a person, in addition to the protocol's.
+    fn commands(&self) -> &'static [Command];
 }
 
-/// A command for a person.
-pub struct Command {
-    /// The first argument.
-    pub name: &'static str,
-    /// What may follow it.
-    pub arguments: &'static str,
-    /// What it does, for the help.
-    pub summary: &'static str,
+/// Makes an input ready for its runs.
+///
+/// An error is the one reason why it cannot be used; it is logged here and nowhere else.
+pub type Open = fn(InputDefinition, &Session) -> Result<Box<dyn Input>>;
+
+/// An input that is ready. What its runs share (connections, a token) it keeps from one to the next.
+pub trait Input: Send {
+    /// Makes one run.
+    ///
+    /// # Errors
+    /// The one problem that ends the run; it is logged here and nowhere else.
+    fn run(&mut self, session: &Session) -> Result<()>;
 }
 
 /// What a run has from its process: the clock, the log and the way out.
@@ -94,15 +92,32 @@ pub struct Session {
     pub stop: Arc<AtomicBool>,
     /// The form of events on the standard output.
     pub format: Format,
+    /// The standard output, once an input writes to it.
+    output: OnceLock<Arc<Output>>,
+    watches_signals: AtomicBool,
 }
 
 impl Session {
+    fn new(log: Log) -> Self {
+        Self {
+            clock: Arc::new(SystemClock::new()),
+            log,
+            stop: Arc::new(AtomicBool::new(false)),
+            format: Format::Xml,
+            output: OnceLock::new(),
+            watches_signals: AtomicBool::new(false),
+        }
+    }
+
     /// Makes SIGTERM, by which splunkd stops an input, and SIGINT, by which a person does, set [`Session::stop`].
-    /// Without this call they end the process at once.
+    /// Before this call they end the process at once.
     ///
     /// # Errors
     /// The signals cannot be watched for.
     pub fn stop_on_signals(&self) -> Result<()> {
+        if self.watches_signals.swap(true, Ordering::Relaxed) {
+            return Ok(());
+        }
         for signal in [signal_hook::consts::SIGTERM, signal_hook::consts::SIGINT] {
             signal_hook::flag::register(signal, Arc::clone(&self.stop))
                 .context("could not watch for the signal to stop")?;
@@ -110,14 +125,19 @@ impl Session {
         Ok(())
     }
 
-    /// The events on the standard output. Asked for once, by the run.
+    /// The events of one run on the standard output, which inputs that run side by side share.
     ///
     /// # Errors
     /// The process has no standard output.
     pub fn event_writer(&self) -> Result<EventWriter> {
-        let out = stdout::standard_output().context("could not open the standard output")?;
+        if self.output.get().is_none() {
+            let out = stdout::standard_output().context("could not open the standard output")?;
+            // Somebody else may have been quicker, with the same descriptor.
+            let _ = self.output.set(Arc::new(Output::new(out)));
+        }
+        let output = self.output.get().context("there is no standard output")?;
         EventWriter::new(
-            out,
+            Arc::clone(output),
             self.format,
             Arc::clone(&self.stop),
             Arc::clone(&self.clock),
@@ -125,89 +145,10 @@ impl Session {
         )
         .context("could not start a thread")
     }
-}
 
-/// What the process is asked to do.
-enum Mode {
-    Scheme,
-    ValidateArguments,
-    Run(Source),
-    Command(&'static Command, Vec<String>, Source),
-    Help,
-    Version,
-}
-
-/// Where the configuration of an input comes from.
-enum Source {
-    /// splunkd writes it on the standard input.
-    Splunkd,
-    /// A file, and there is no splunkd.
-    Conf(Options),
-}
-
-/// The longest name of an option that a message repeats.
-const MAX_OPTION_CHARS: usize = 32;
-
-/// The command that makes one run without splunkd.
-const RUN: &str = "run";
-
-impl Mode {
-    fn of(mut arguments: Vec<String>, input: &dyn ModularInput, by_hand: bool) -> Result<Self> {
-        if arguments.is_empty() {
-            return Ok(if by_hand {
-                Self::Help
-            } else {
-                Self::Run(Source::Splunkd)
-            });
-        }
-        let name = arguments.remove(0);
-        let mode = match name.as_str() {
-            "--scheme" => Self::Scheme,
-            "--validate-arguments" => Self::ValidateArguments,
-            "--help" | "-h" | "help" => Self::Help,
-            "--version" | "-V" => Self::Version,
-            RUN if input.runs_alone() => match Options::take(&mut arguments)? {
-                Some(options) => Self::Run(Source::Conf(options)),
-                None => bail!("the command {RUN} requires {}", Options::USAGE),
-            },
-            other => {
-                let mut commands = input.commands().iter();
-                let Some(command) = commands.find(|command| command.name == other) else {
-                    bail!("{} is unknown; see --help", name_argument(other));
-                };
-                let options = match input.runs_alone() {
-                    true => Options::take(&mut arguments)?,
-                    false => None,
-                };
-                let source = options.map_or(Source::Splunkd, Source::Conf);
-                return Ok(Self::Command(command, arguments, source));
-            }
-        };
-        match arguments.first() {
-            Some(extra) => bail!(
-                "unexpected argument for {name}: {}; see --help",
-                name_argument(extra)
-            ),
-            None => Ok(mode),
-        }
-    }
-}
-
-/// An argument as a message names it. Only the name of an option is shown: anything else may be a secret that somebody
-/// put there, and a key in PEM starts with dashes, too.
-fn name_argument(argument: &str) -> String {
-    let option = argument.split('=').next().unwrap_or_default();
-    let name = option.trim_start_matches('-');
-    let dashes = option.len() - name.len();
-    let is_name = name.len() <= MAX_OPTION_CHARS
-        && name.starts_with(|c: char| c.is_ascii_alphabetic())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_'));
-    if is_name && matches!(dashes, 1 | 2) {
-        format!("the option {option}")
-    } else {
-        "an argument".to_owned()
+    /// Whether an input writes to the standard output, and nobody reads there any more.
+    fn has_lost_its_reader(&self) -> bool {
+        self.output.get().is_some_and(|output| output.is_closed())
     }
 }
 
@@ -216,101 +157,127 @@ pub fn main(input: &dyn ModularInput) -> ExitCode {
     leave_no_core_file();
     let log = Log::to_stderr();
     report_panics(log.clone());
-    let session = Session {
-        clock: Arc::new(SystemClock::new()),
-        log,
-        stop: Arc::new(AtomicBool::new(false)),
-        format: Format::Xml,
-    };
-    let log = session.log.clone();
-    match dispatch(input, session) {
-        Ok(code) => code,
+    let done = dispatch(input, Session::new(log.clone()));
+    log.end_progress();
+    match done {
+        Ok(status) => status.into(),
+        // Whoever has seen enough, as `head` has, needs no message.
+        Err(error) if error.is::<ReaderLeft>() => ExitCode::SUCCESS,
         Err(error) => {
             report(&log, &error);
-            ExitCode::FAILURE
+            status_of(&error).into()
         }
     }
 }
 
-fn dispatch(input: &dyn ModularInput, mut session: Session) -> Result<ExitCode> {
+fn dispatch(input: &dyn ModularInput, mut session: Session) -> Result<Status> {
     let stdin = std::io::stdin();
-    let arguments = std::env::args_os().skip(1).map(|argument| {
-        let text = argument.into_string();
-        text.map_err(|_| anyhow!("an argument is not UTF-8 text, and paths must be here"))
-    });
-    let arguments = arguments.collect::<Result<_>>()?;
-    let mode = Mode::of(arguments, input, stdin.is_terminal())?;
+    let by_hand = stdin.is_terminal();
+    let arguments = std::env::args_os().skip(1);
+    let mode = Mode::of(arguments, input, by_hand, session.clock.now())?;
     let scheme = input.scheme();
+    let kind = scheme.kind;
     match mode {
-        Mode::Scheme => print(&scheme.xml()),
-        Mode::Help => print(&help(input)),
-        Mode::Version => print(&format!("{} {}\n", scheme.kind, env!("CARGO_PKG_VERSION"))),
+        Mode::Scheme => print(&scheme.xml())?,
+        Mode::Help(topic) => print(&help::text(input, &topic))?,
+        Mode::Version => print(&format!("{kind} {}\n", env!("CARGO_PKG_VERSION")))?,
+        Mode::ValidateArguments if by_hand => {
+            return Err(Failure::of_usage(
+                "splunkd writes the arguments to validate on stdin. See --help".to_owned(),
+            )
+            .into());
+        }
         Mode::ValidateArguments => {
             shed_splunks_certificates()?;
-            validate(input, &session, stdin.lock())
+            return validate(input, &session, stdin.lock());
         }
-        Mode::Command(Command { name, .. }, arguments, source) => {
-            shed_splunks_certificates()?;
-            let definition = match source {
-                Source::Conf(options) => options.read(scheme, &session.log)?,
-                Source::Splunkd => InputDefinition::read_run(scheme.kind, stdin.lock())
-                    .with_context(|| format!("{name} needs the input's configuration on stdin: splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}", kind = scheme.kind))?,
+        Mode::Command(command, given, selection) => {
+            let definition = match &selection {
+                None if by_hand => return Err(needs_configuration(command, input).into()),
+                None => InputDefinition::read_run(kind, stdin.lock()).map_err(|error| {
+                    let needed = needs_configuration(command, input).sentence;
+                    Failure::of_usage(format!("{error:#}. {needed}"))
+                })?,
+                Some(selection) => only(selection.read(scheme, &session.log))?,
             };
-            let well = input.command(name, &arguments, definition, &session)?;
-            Ok(if well {
-                ExitCode::SUCCESS
-            } else {
-                ExitCode::FAILURE
-            })
+            shed_splunks_certificates()?;
+            return (command.carry_out)(&given, definition, &session);
         }
-        Mode::Run(source) => {
+        Mode::Run => {
             shed_splunks_certificates()?;
-            let definition = match source {
-                Source::Splunkd => InputDefinition::read_run(scheme.kind, stdin.lock())?,
-                Source::Conf(options) => {
-                    session.format = Format::JsonLines;
-                    options.read(scheme, &session.log)?
-                }
-            };
+            let definition = InputDefinition::read_run(kind, stdin.lock())?;
             let name = scheme.input(&definition.stanza.name);
-            input
-                .run(definition, &session)
-                .map_err(|error| name_input(&name, error))?;
-            Ok(ExitCode::SUCCESS)
+            input.run(definition, &session).map_err(|error| Failure {
+                // All that splunkd knows.
+                status: Status::Failed,
+                ..name_input(&name, error)
+            })?;
+        }
+        Mode::RunAlone(selection, every) => {
+            shed_splunks_certificates()?;
+            session.format = Format::JsonLines;
+            session.log.show_progress();
+            let definitions = selection
+                .read(scheme, &session.log)
+                .map_err(|error| Failure::of_configuration(&error))?;
+            let open = input.runs_alone().context("it needs splunkd")?;
+            return service::run(open, scheme, definitions, every, session);
         }
     }
+    Ok(Status::Done)
+}
+
+/// The configuration of the one input that a command is about.
+fn only(definitions: Result<Vec<InputDefinition>>) -> Result<InputDefinition> {
+    let mut definitions = definitions.map_err(|error| Failure::of_configuration(&error))?;
+    match (definitions.pop(), definitions.is_empty()) {
+        (Some(definition), true) => Ok(definition),
+        _ => Err(Failure::of_usage("--input must name one input".to_owned()).into()),
+    }
+}
+
+/// What a command needs that has found nothing on the standard input.
+fn needs_configuration(command: &Command, input: &dyn ModularInput) -> Failure {
+    let (kind, name) = (input.scheme().kind, command.name);
+    let alone = match (input.runs_alone(), command.uses_folder) {
+        (None, _) => String::new(),
+        (Some(_), true) => format!("; without Splunk, {kind} {name} {}", Selection::USAGE),
+        (Some(_), false) => format!("; without Splunk, {kind} {name} --conf FILE --input NAME"),
+    };
+    Failure::of_usage(format!(
+        "{name} needs the configuration of an input: in Splunk, splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {name}{alone}"
+    ))
 }
 
 /// External validation answers on the standard output, with the message for the form in Splunk Web.
-fn validate(input: &dyn ModularInput, session: &Session, stdin: impl Read) -> Result<ExitCode> {
+fn validate(input: &dyn ModularInput, session: &Session, stdin: impl Read) -> Result<Status> {
     let checked = InputDefinition::read_validation(stdin)
         .and_then(|definition| input.validate(definition, session));
     let Err(error) = checked else {
-        return Ok(ExitCode::SUCCESS);
+        return Ok(Status::Done);
     };
     let message = sentence(&redact(&format!("{error:#}")));
     print(&format!(
         "<error><message>{}</message></error>\n",
         escape(&message)
     ))?;
-    Ok(ExitCode::FAILURE)
+    Ok(Status::Failed)
 }
 
-/// Puts the input's name in front of the fields of a failure.
-fn name_input(input: &str, error: anyhow::Error) -> anyhow::Error {
+/// A failure of the input with this full name, with the name in front of its fields.
+fn name_input(input: &str, error: anyhow::Error) -> Failure {
     let named = Fields::new().with("input", input);
     match error.downcast::<Failure>() {
         Ok(failure) => Failure {
             fields: named.and(&failure.fields),
             ..failure
-        }
-        .into(),
+        },
         Err(error) => Failure {
+            status: Status::Failed,
             level: Level::Error,
             fields: named,
             sentence: format!("{error:#}"),
-        }
-        .into(),
+        },
     }
 }
 
@@ -321,75 +288,15 @@ fn report(log: &Log, error: &anyhow::Error) {
     }
 }
 
-/// Answers that are not events: the scheme, a validation message, the help.
-fn print(text: &str) -> Result<ExitCode> {
-    stdout::standard_output()
-        .and_then(|mut out| out.write_all(text.as_bytes()))
-        .context("could not write to the standard output")?;
-    Ok(ExitCode::SUCCESS)
+fn status_of(error: &anyhow::Error) -> Status {
+    let failure = error.downcast_ref::<Failure>();
+    failure.map_or(Status::Failed, |failure| failure.status)
 }
 
-fn help(input: &dyn ModularInput) -> String {
-    let scheme = input.scheme();
-    let kind = scheme.kind;
-    let mut help = format!(
-        "{kind} {}: {}\n\n\
-         This program is a Splunk modular input. Splunk starts it, writes its configuration as XML on the\n\
-         standard input and reads events as XML from the standard output. Started by hand without an argument it\n\
-         only shows this text.\n\n\
-         To use it   install the app in Splunk, then Settings > Data inputs > {}\n",
-        env!("CARGO_PKG_VERSION"),
-        scheme.description,
-        scheme.title,
-    );
-    if let Some(command) = input.commands().first() {
-        help.push_str(&format!(
-            "To test it  splunk cmd splunkd print-modinput-config {kind} {kind}://NAME | {kind} {}\n",
-            command.name
-        ));
-    }
-    if input.runs_alone() {
-        help.push_str(&format!(
-            "Without it  {kind} {RUN} {}\n            \
-             makes one run with a stanza of an inputs.conf and prints each event on a line\n",
-            Options::USAGE
-        ));
-    }
-    help.push('\n');
-    let mut line = |arguments: &str, summary: &str| {
-        let call = format!("{kind} {arguments}");
-        help.push_str(&format!("  {call:<44} {summary}\n"));
-    };
-    line("", "make one run, for Splunk alone");
-    if input.runs_alone() {
-        line(&format!("{RUN} OPTIONS"), "make one run without Splunk");
-    }
-    for command in input.commands() {
-        line(
-            &format!("{} {}", command.name, command.arguments),
-            command.summary,
-        );
-    }
-    line("--scheme", "describe the input to Splunk");
-    line("--validate-arguments", "check the arguments of an input");
-    line("--version", "print the version");
-    line("--help", "show this text");
-    help.push_str(
-        "\nAll but --scheme, --version and --help read the input's configuration on the standard input",
-    );
-    if input.runs_alone() {
-        help.push_str(&format!(",\nor take the options {}", Options::USAGE));
-        let variables: Vec<_> = scheme
-            .secrets()
-            .map(|secret| conf_file::variable(scheme, secret))
-            .collect();
-        help.push_str(&format!(
-            ".\nWith them, secrets may come from the environment: {}",
-            variables.join(", ")
-        ));
-    }
-    help.push_str(".\n");
-    help
+/// Answers that are not events: the scheme, a validation message, the help.
+fn print(text: &str) -> Result<()> {
+    let mut out = stdout::standard_output().context("could not open the standard output")?;
+    write_answer(&mut out, text)
 }
 
 /// The folder that Splunk is installed in; splunkd sets it for its inputs.

@@ -42,8 +42,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 const INPUTS: [&str; 5] = ["servicesNS", "-", "-", "data", "inputs"];
 
 /// The splunkd that started this process, or the knowledge that there is none.
+#[derive(Clone)]
 pub struct Rest(Result<Connection, NoConnection>);
 
+#[derive(Clone)]
 struct Connection {
     http: Client,
     base: Url,
@@ -51,6 +53,7 @@ struct Connection {
 }
 
 /// Why there is no connection, from the start.
+#[derive(Clone)]
 enum NoConnection {
     Standalone,
     AddressMissing,

@@ -3,14 +3,14 @@
 //! Another thread does the writing, so that a reader that does not read holds up nothing else: a signal, a closed
 //! pipe and the minute's warning are still noticed. How far the reader is, is known: bytes written minus what the pipe
 //! still holds. Where the output is not a pipe (a file, a socket, a terminal, Windows) a written byte counts as taken,
-//! of a file once it is on the disk. Format: Splunk's manual "Modular inputs", "Set up streaming", XML mode; or JSON
+//! of a file once it is on the disk. Inputs that run side by side share it. Format: Splunk's manual "Modular inputs", "Set up streaming", XML mode; or JSON
 //! lines, for a reader that is not Splunk.
 
 use std::fs::File;
 use std::io::{self, ErrorKind, Write};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -46,6 +46,61 @@ pub enum Format {
     JsonLines,
 }
 
+/// An output, which several writers may share. Each buffer is written whole, so that events do not mix.
+pub struct Output {
+    file: Mutex<File>,
+    /// Bytes of whole buffers.
+    written: AtomicU64,
+    reader: Reader,
+    is_file: bool,
+}
+
+impl Output {
+    /// The output `file`, which nobody else may write to.
+    #[must_use]
+    pub fn new(file: File) -> Self {
+        Self {
+            reader: Reader::of(&file),
+            is_file: file.metadata().is_ok_and(|metadata| metadata.is_file()),
+            file: Mutex::new(file),
+            written: AtomicU64::new(0),
+        }
+    }
+
+    /// Whether it is a pipe that nobody reads from any more.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.reader.is_closed()
+    }
+
+    /// Writes a buffer, and returns how many bytes all writers have written then.
+    fn write(&self, buffer: &[u8]) -> io::Result<u64> {
+        let mut file = self.file.lock().unwrap_or_else(PoisonError::into_inner);
+        write_patiently(&mut file, buffer)?;
+        match self.is_file {
+            // A file is its own reader: what it takes must outlive a power cut, as the position will that is saved for
+            // it.
+            true => file.sync_data()?,
+            false => file.flush()?,
+        }
+        let length = buffer.len() as u64;
+        Ok(self.written.fetch_add(length, Ordering::AcqRel) + length)
+    }
+
+    /// Bytes of all writers that have been read. Never too many; it can be a moment behind.
+    fn read(&self) -> u64 {
+        let written = self.written.load(Ordering::Acquire);
+        written.saturating_sub(self.reader.unread())
+    }
+}
+
+/// How far a writer is: its own bytes, and those of all writers together, after the last buffer of its own.
+#[derive(Clone, Copy, Default)]
+struct Written {
+    own: u64,
+    all: u64,
+}
+
 /// Writes events to the standard output and knows how much of it has been read.
 pub struct EventWriter {
     format: Format,
@@ -53,10 +108,10 @@ pub struct EventWriter {
     spare: Vec<Vec<u8>>,
     full: Sender<Vec<u8>>,
     free: Receiver<io::Result<Vec<u8>>>,
-    written: Arc<AtomicU64>,
+    written: Arc<Mutex<Written>>,
     handed_over: u64,
     opened: bool,
-    reader: Reader,
+    output: Arc<Output>,
     stall: Stall,
     stop: Arc<AtomicBool>,
     clock: Arc<dyn Clock>,
@@ -64,25 +119,24 @@ pub struct EventWriter {
 }
 
 impl EventWriter {
-    /// A writer of `format` to `out`, which `stop` ends.
+    /// A writer of `format` to `output`, which `stop` ends.
     ///
     /// # Errors
     /// The system has no thread to give.
     pub fn new(
-        out: File,
+        output: Arc<Output>,
         format: Format,
         stop: Arc<AtomicBool>,
         clock: Arc<dyn Clock>,
         log: Log,
     ) -> io::Result<Self> {
-        let reader = Reader::of(&out);
-        let written = Arc::new(AtomicU64::new(0));
+        let written = Arc::new(Mutex::new(Written::default()));
         let (full, to_write) = channel::<Vec<u8>>();
         let (give_back, free) = channel();
-        let counter = Arc::clone(&written);
+        let (out, counter) = (Arc::clone(&output), Arc::clone(&written));
         std::thread::Builder::new()
             .name("write".to_owned())
-            .spawn(move || write_all(out, &to_write, &give_back, &counter))?;
+            .spawn(move || write_all(&out, &to_write, &give_back, &counter))?;
         Ok(Self {
             format,
             buffer: Vec::with_capacity(BUFFER_BYTES + OVERFLOW_BYTES),
@@ -94,12 +148,16 @@ impl EventWriter {
             written,
             handed_over: 0,
             opened: false,
-            reader,
+            output,
             stall: Stall::new(clock.elapsed()),
             stop,
             clock,
             log,
         })
+    }
+
+    fn written(&self) -> Written {
+        *self.written.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn open(&mut self) {
@@ -188,10 +246,12 @@ impl EventSink for EventWriter {
     }
 
     fn progress(&self) -> Progress {
-        let written = self.written.load(Ordering::Acquire);
+        let Written { own, all } = self.written();
+        // What lies unread before the end of the last buffer may be its own.
+        let unread = all.saturating_sub(self.output.read());
         Progress {
             sent: self.handed_over,
-            taken: written.saturating_sub(self.reader.unread()),
+            taken: own.saturating_sub(unread),
             // A pipe takes everything.
             refused: 0,
             receipt: match self.format {
@@ -213,7 +273,7 @@ impl EventSink for EventWriter {
         if self.stop.load(Ordering::Relaxed) {
             return Err(Undelivered::Stopped);
         }
-        if self.reader.is_closed() {
+        if self.output.is_closed() {
             return Err(Undelivered::ReaderClosed);
         }
         let progress = self.progress();
@@ -238,7 +298,7 @@ impl EventSink for EventWriter {
         }
         self.flush()?;
         // Not waiting for the reader: a pipe keeps what was written when the process ends.
-        while self.written.load(Ordering::Acquire) < self.handed_over {
+        while self.written().own < self.handed_over {
             self.wait(CHECK_INTERVAL)?;
         }
         Ok(())
@@ -247,21 +307,17 @@ impl EventSink for EventWriter {
 
 /// The writing thread: writes what arrives and returns the emptied buffers, until the first error.
 fn write_all(
-    mut out: File,
+    out: &Output,
     to_write: &Receiver<Vec<u8>>,
     give_back: &Sender<io::Result<Vec<u8>>>,
-    written: &AtomicU64,
+    written: &Mutex<Written>,
 ) {
-    // A file is its own reader: what it takes must outlive a power cut, as the position will that is saved for it.
-    let is_file = out.metadata().is_ok_and(|metadata| metadata.is_file());
     for mut buffer in to_write {
-        let result = write_patiently(&mut out, &buffer).and_then(|()| match is_file {
-            true => out.sync_data(),
-            false => out.flush(),
+        let result = out.write(&buffer).map(|all| {
+            let mut written = written.lock().unwrap_or_else(PoisonError::into_inner);
+            let own = written.own + buffer.len() as u64;
+            *written = Written { own, all };
         });
-        if result.is_ok() {
-            written.fetch_add(buffer.len() as u64, Ordering::Release);
-        }
         let failed = result.is_err();
         buffer.clear();
         if give_back.send(result.map(|()| buffer)).is_err() || failed {
@@ -447,7 +503,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::super::event::{Event, EventSink, Undelivered};
-    use super::{EventWriter, Format, append_data};
+    use super::{EventWriter, Format, Output, append_data};
     use crate::base::clock::{SystemClock, Timestamp};
     use crate::splunk::log::Log;
 
@@ -487,7 +543,14 @@ mod tests {
         let stop = Arc::new(AtomicBool::new(false));
         let log = Log::new(Box::new(std::io::sink()));
         let clock = Arc::new(SystemClock::new());
-        let writer = EventWriter::new(out, Format::Xml, Arc::clone(&stop), clock, log).unwrap();
+        let writer = EventWriter::new(
+            Arc::new(Output::new(out)),
+            Format::Xml,
+            Arc::clone(&stop),
+            clock,
+            log,
+        )
+        .unwrap();
         Pipe {
             reader,
             writer,

@@ -41,6 +41,7 @@ fn check_walks_through_all_that_the_input_needs() {
     ] {
         assert!(line(&text, step).starts_with("OK"), "{text}");
     }
+    assert!(text.ends_with("\nReady.\n"), "{text}");
     assert!(!text.contains('\x1b'), "no colour outside a terminal");
 }
 
@@ -65,12 +66,13 @@ fn check_says_at_which_step_what_is_to_do() {
         ),
     ] {
         let (outcome, text) = command(&input, &["check"]);
-        outcome.assert_exit(1);
+        outcome.assert_exit(78);
         assert!(line(&text, step).starts_with("TO DO"), "{text}");
+        assert!(text.ends_with("\n1 thing to do.\n"), "{text}");
     }
     docusign.consented_scopes(&["signature"]);
     let (outcome, text) = command(&input, &["check"]);
-    outcome.assert_exit(1);
+    outcome.assert_exit(78);
     assert!(line(&text, "Token").starts_with("OK"), "{text}");
     assert!(line(&text, "Consent").contains("/oauth/auth?"), "{text}");
 }
@@ -106,7 +108,8 @@ fn show_tells_the_position_and_how_far_it_is_behind() {
     outcome.assert_exit(0);
     assert_eq!(line(&text, "Position"), cursor_at(120));
     assert!(line(&text, "Saved").contains("seconds ago"), "{text}");
-    assert!(line(&text, "Age").contains("days"), "{text}");
+    assert!(line(&text, "Newest record").contains("days ago"), "{text}");
+    assert_eq!(line(&text, "Last run"), "complete");
     assert!(line(&text, "Stream").contains("127.0.0.1"), "{text}");
     assert!(Path::new(line(&text, "File")).exists());
 }
@@ -182,6 +185,6 @@ fn reset_refuses_a_running_input_and_a_place_that_is_none() {
         &["reset", "--to", "2999-01-01"],
         &["check", "more"],
     ] {
-        command(&input, arguments).0.assert_exit(1);
+        command(&input, arguments).0.assert_exit(2);
     }
 }

@@ -1531,13 +1531,10 @@ fn an_address_or_a_token_that_cannot_be_right_is_refused_before_anything_is_aske
 fn a_token_that_no_request_can_carry_is_refused_before_anything_is_asked() {
     let scene = Scene::small();
     let input = scene.input.clone().param("hec_token", "tok\nen");
-    for run in [
-        input.run(ds_monitor()),
-        input
-            .start(ds_monitor(), &["check"], input.input_xml())
-            .finish(),
-    ] {
-        run.assert_exit(1).assert_no_secret(&["tok\nen", "tok en"]);
+    let check = input.start(ds_monitor(), &["check"], input.input_xml());
+    for (run, code) in [(input.run(ds_monitor()), 1), (check.finish(), 78)] {
+        run.assert_exit(code)
+            .assert_no_secret(&["tok\nen", "tok en"]);
         let text = String::from_utf8(run.stdout.clone()).unwrap() + &run.stderr;
         assert!(text.contains("hec_token"), "{text}");
         assert!(scene.docusign.requests().is_empty(), "{text}");
@@ -1695,7 +1692,7 @@ fn check_has_a_step_for_the_collector_where_there_is_one() {
     assert!(step.unwrap().starts_with("OK"), "{text}");
     scene.hec.refuse(1);
     let (code, step, text) = check(&scene.input);
-    assert_eq!(code, Some(1), "{text}");
+    assert_eq!(code, Some(78), "{text}");
     let step = step.unwrap();
     assert!(
         step.starts_with("TO DO") && step.contains("disabled"),

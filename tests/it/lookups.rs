@@ -1500,3 +1500,59 @@ fn an_upgrade_of_the_app_is_mended_by_the_next_refresh() {
         assert_eq!(user["first_seen"], OLD);
     }
 }
+
+#[test]
+fn check_walks_through_all_that_a_refresh_needs() {
+    let docusign = Docusign::new();
+    let splunk = Splunk::with_prod(&docusign);
+    let check = |input: &Input| {
+        let run = input.start(ds_lookups(), &["check"], input.input_xml());
+        let run = run.finish();
+        run.assert_no_secret(&[PRIVATE_KEY, ACCESS_TOKEN_MARK]);
+        let text = String::from_utf8(run.stdout.clone()).unwrap();
+        (run.status.code(), text)
+    };
+    let step = |text: &str, name: &str| {
+        let mut lines = text.lines();
+        let step = lines.find_map(|line| line.strip_prefix(name));
+        step.unwrap_or_else(|| panic!("no {name} in {text}"))
+            .trim()
+            .to_owned()
+    };
+    let input = splunk.lookups("daily", "prod");
+    let (code, text) = check(&input);
+    assert_eq!(code, Some(0), "{text}");
+    for name in [
+        "Configuration",
+        "Monitor input",
+        "Token",
+        "Consent",
+        "Users",
+        "Organizations",
+    ] {
+        assert!(step(&text, name).starts_with("OK"), "{text}");
+    }
+    assert!(text.ends_with("\nReady.\n"), "{text}");
+
+    let (code, text) = check(&splunk.lookups("daily", "prud"));
+    assert_eq!(code, Some(78), "{text}");
+    assert!(step(&text, "Monitor input").contains("prod"), "{text}");
+    let (code, text) = check(&input.clone().param("output", "paper"));
+    assert_eq!(code, Some(78), "{text}");
+    assert!(step(&text, "Configuration").starts_with("TO DO"), "{text}");
+
+    docusign.consented_scopes(&["impersonation"]);
+    let (code, text) = check(&input);
+    assert_eq!(code, Some(78), "{text}");
+    assert!(step(&text, "Consent").contains("/oauth/auth?"), "{text}");
+    assert!(text.ends_with("\n1 thing to do.\n"), "{text}");
+
+    let nobody = Docusign::new().directory(Directory::default());
+    let splunk = Splunk::with_prod(&nobody);
+    let (code, text) = check(&splunk.lookups("daily", "prod"));
+    assert_eq!(code, Some(78), "{text}");
+    for name in ["Users", "Organizations"] {
+        assert!(step(&text, name).starts_with("TO DO"), "{text}");
+    }
+    assert!(text.ends_with("\n2 things to do.\n"), "{text}");
+}

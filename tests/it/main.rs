@@ -10,6 +10,9 @@
 /// `--scheme`, `--help` and the other ways to be started.
 mod introspection;
 
+/// What a person types, and what a person sees.
+mod command_line;
+
 /// `--validate-arguments`.
 mod validation;
 
@@ -48,6 +51,9 @@ mod hec;
 
 /// `run --conf`: a run without splunkd.
 mod standalone;
+
+/// `run --every`: several inputs side by side, again and again.
+mod service;
 
 /// What must hold for any input: thousands of random ones.
 mod properties;

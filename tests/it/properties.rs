@@ -17,7 +17,7 @@ use ds_monitor::splunk::event::{self, EventSink};
 use ds_monitor::splunk::input_definition::InputDefinition;
 use ds_monitor::splunk::log::Log;
 use ds_monitor::splunk::scheme::Argument;
-use ds_monitor::splunk::stdout::{EventWriter, Format};
+use ds_monitor::splunk::stdout::{EventWriter, Format, Output};
 use serde_json::Value;
 use tempfile::tempdir;
 
@@ -674,8 +674,14 @@ fn every_json_text_comes_through_the_pipe_as_promised() {
         let out = File::from(OwnedFd::from(out));
         let log = Log::new(Box::new(std::io::sink()));
         let stop = Arc::new(AtomicBool::new(false));
-        let mut writer =
-            EventWriter::new(out, Format::Xml, stop, Arc::new(SystemClock::new()), log).unwrap();
+        let mut writer = EventWriter::new(
+            Arc::new(Output::new(out)),
+            Format::Xml,
+            stop,
+            Arc::new(SystemClock::new()),
+            log,
+        )
+        .unwrap();
         let mut texts = vec![];
         for _ in 0..4_000 {
             let text = match random.below(50) {

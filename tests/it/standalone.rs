@@ -113,10 +113,14 @@ fn lines(run: &Outcome) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
+/// Exit codes: wrong arguments, and a configuration that cannot be used.
+const USAGE: i32 = 2;
+const CONFIGURATION: i32 = 78;
+
 /// The one line of a run that must fail before it does anything.
 #[track_caller]
-fn refused(run: &Outcome) -> LogLine {
-    run.assert_exit(1);
+fn refused(run: &Outcome, code: i32) -> LogLine {
+    run.assert_exit(code);
     assert_eq!(run.stdout, b"", "{}", run.report());
     let mut lines = run.log_lines();
     assert_eq!(lines.len(), 1, "{}", run.report());
@@ -408,7 +412,7 @@ fn a_file_that_cannot_be_understood_is_refused_with_the_line() {
         (format!("\n\n[\n{good}"), 3),
     ] {
         scene.write(&conf);
-        let line_refused = refused(&scene.run());
+        let line_refused = refused(&scene.run(), CONFIGURATION);
         let path = scene.conf();
         assert!(
             line_refused.sentence.contains(path.to_str().unwrap()),
@@ -431,10 +435,10 @@ fn what_stands_in_a_line_that_is_wrong_is_not_shown() {
     // A key that was pasted without the marks that it goes on.
     let conf = format!("[ds_monitor://prod]\nprivate_key = {PRIVATE_KEY}");
     scene.write(&conf);
-    let line = refused(&scene.run());
+    let line = refused(&scene.run(), CONFIGURATION);
     assert!(line.sentence.contains("line 3"), "{}", line.raw);
     scene.write(&format!("[ds_monitor://prod]\nhec_token {}\n", hec::TOKEN));
-    let line = refused(&scene.run());
+    let line = refused(&scene.run(), CONFIGURATION);
     assert!(line.sentence.contains("line 2"), "{}", line.raw);
 }
 
@@ -447,18 +451,18 @@ fn a_missing_file_or_stanza_is_named_together_with_what_there_is() {
         scene.input.conf(),
         second.conf()
     ));
-    let line = refused(&scene.start(&["run"], "prud").finish());
+    let line = refused(&scene.start(&["run"], "prud").finish(), CONFIGURATION);
     for part in ["prud", "prod", "test"] {
         assert!(line.sentence.contains(part), "{part}: {}", line.raw);
     }
     scene.write("[ds_lookups://prod]\nmonitor_input = prod\n");
-    let line = refused(&scene.run());
+    let line = refused(&scene.run(), CONFIGURATION);
     assert!(line.sentence.contains("ds_monitor://prod"), "{}", line.raw);
     scene.write("");
-    refused(&scene.run());
+    refused(&scene.run(), CONFIGURATION);
 
     fs::remove_file(scene.conf()).unwrap();
-    let line = refused(&scene.run());
+    let line = refused(&scene.run(), CONFIGURATION);
     assert!(
         line.sentence.contains(scene.conf().to_str().unwrap()),
         "{}",
@@ -480,7 +484,13 @@ fn options_are_all_needed_and_all_known() {
         ([&["run"], &all[..2], &all[4..]].concat(), "--input"),
         ([&["run"], &all[..4]].concat(), "--checkpoint-dir"),
         ([&["run"], &all[..3]].concat(), "--input"),
-        (run(&["--input", "x"]), "--input"),
+        (run(&["--input", "prod"]), "--input"),
+        (run(&["--all"]), "--all"),
+        (run(&["--conf", "x"]), "--conf"),
+        (run(&["--every", "soon"]), "--every"),
+        (run(&["--every", "0s"]), "--every"),
+        (run(&["--every=25h"]), "--every"),
+        (run(&["--all=yes"]), "--all"),
         // What is not known is not shown: it may be a secret.
         (run(&["--limit", "5"]), "--help"),
         (run(&["more"]), "--help"),
@@ -488,7 +498,7 @@ fn options_are_all_needed_and_all_known() {
         ([&["reset"], &all[..]].concat(), "--to"),
     ];
     for (arguments, expected) in cases {
-        let line = refused(&scene.call(&arguments));
+        let line = refused(&scene.call(&arguments), USAGE);
         assert!(
             line.sentence.contains(expected),
             "{arguments:?}: {}",
@@ -519,7 +529,7 @@ fn a_secret_is_no_option_and_is_not_shown_again() {
                 secret.to_vec(),
             ] {
                 let run = scene.call(&arguments);
-                refused(&run);
+                refused(&run, USAGE);
                 run.assert_no_secret(&["s3cret-on-the-line"]);
             }
         }
@@ -534,7 +544,7 @@ fn a_secret_is_no_option_and_is_not_shown_again() {
         vec![key],
     ] {
         let run = scene.call(&arguments);
-        refused(&run);
+        refused(&run, USAGE);
         run.assert_no_secret(&["s3cret-on-the-line"]);
     }
 }
@@ -603,7 +613,7 @@ fn a_mask_without_the_secret_in_the_environment_says_where_it_is_expected() {
         ),
     ] {
         scene.write(&input.conf());
-        let line = refused(&scene.run());
+        let line = refused(&scene.run(), CONFIGURATION);
         assert!(line.sentence.contains(expected), "{}", line.raw);
     }
     assert!(scene.docusign.requests().is_empty());
@@ -645,7 +655,7 @@ fn a_secret_in_a_file_that_others_can_read_is_warned_of() {
 fn a_folder_that_is_not_there_is_not_made_because_the_position_may_be_elsewhere() {
     let scene = Scene::new();
     fs::remove_dir(scene.positions()).unwrap();
-    let line = refused(&scene.run());
+    let line = refused(&scene.run(), CONFIGURATION);
     assert!(line.sentence.contains("--checkpoint-dir"), "{}", line.raw);
     assert!(!scene.positions().exists());
 }
@@ -657,7 +667,7 @@ fn check_show_and_reset_take_the_same_options() {
     let conf = path.to_str().unwrap();
     let text = |run: &Outcome| String::from_utf8(run.stdout.clone()).unwrap();
     let missing = scene.call(&["check", "--conf", conf, "--input", "prod"]);
-    missing.assert_exit(1);
+    missing.assert_exit(USAGE);
     assert!(
         missing.stderr.contains("--checkpoint-dir is missing"),
         "{}",
@@ -692,7 +702,7 @@ fn check_show_and_reset_take_the_same_options() {
 
     for command in [&["check"][..], &["show"], &["reset", "--to", "start"]] {
         let run = scene.start(command, "prud").finish();
-        run.assert_exit(1);
+        run.assert_exit(CONFIGURATION);
         assert!(run.stderr.contains("prud"), "{}", run.report());
     }
 }
@@ -707,7 +717,7 @@ fn a_stanza_that_cannot_be_used_is_refused_as_in_splunk() {
         ("hec_token", "x", "hec_url"),
     ] {
         scene.write(&scene.input.clone().param(param, value).conf());
-        let line = refused(&scene.run());
+        let line = refused(&scene.run(), CONFIGURATION);
         assert!(line.sentence.contains(expected), "{}", line.raw);
         assert_eq!(line.field("input"), "ds_monitor://prod", "{}", line.raw);
     }

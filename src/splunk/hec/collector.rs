@@ -14,7 +14,7 @@ use super::{HecSettings, SettingNames};
 use crate::base::http::{NetworkProblem, exchange, server_text};
 use crate::base::retry::Patience;
 use crate::splunk::event::Undelivered;
-use crate::splunk::log::{Failure, Fields, Level};
+use crate::splunk::log::{Failure, Fields};
 
 /// Longest answer: it holds a few numbers, at most one for each batch of a channel.
 const MAX_ANSWER_BYTES: u64 = 64 * 1024;
@@ -80,11 +80,7 @@ impl HecError {
     pub(super) fn into_undelivered(self, action: &str) -> Undelivered {
         let fields = self.fields(action);
         Undelivered::Refused(match self.definite {
-            true => Failure {
-                level: Level::Error,
-                fields,
-                sentence: self.sentence,
-            },
+            true => Failure::definite(fields, self.sentence),
             false => Failure::temporary(fields, &self.sentence),
         })
     }

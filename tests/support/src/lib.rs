@@ -28,4 +28,5 @@ pub mod serve;
 pub mod spl;
 pub mod splunk_web;
 pub mod splunkd;
+pub mod terminal;
 pub mod tls;
