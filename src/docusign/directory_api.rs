@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Url};
-use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -366,7 +366,7 @@ impl DirectoryApi {
     /// Docusign refuses or cannot be reached; the error says what to do.
     pub fn userinfo(&mut self) -> Result<UserInfo, ApiError> {
         let url = self.identity.auth_url.join("/oauth/userinfo");
-        self.get(Part::Accounts, &url)
+        self.get(Part::Accounts, &url, UserInfo::parse)
     }
 
     /// A page of the users of an account, from `start` on.
@@ -385,13 +385,9 @@ impl DirectoryApi {
             .append_pair("start_position", &start.to_string())
             .append_pair("status", ALL_STATUSES)
             .append_pair("additional_info", "true");
-        let page: EsignatureUsers = self.get(Part::Users, &url)?;
-        Ok(UserPage::new(
-            page.users,
-            start,
-            &page.total_set_size,
-            USERS_PER_PAGE,
-        ))
+        self.get(Part::Users, &url, |body| {
+            UserPage::of_esignature(body, start)
+        })
     }
 
     /// The organizations that the service user administers.
@@ -400,8 +396,7 @@ impl DirectoryApi {
     /// Docusign refuses or cannot be reached; the error says what to do.
     pub fn organizations(&mut self) -> Result<Vec<Organization>, ApiError> {
         let url = self.admin_url.join("/v2/organizations");
-        let answer: Organizations = self.get(Part::Organizations, &url)?;
-        Ok(answer.organizations)
+        self.get(Part::Organizations, &url, Organization::list)
     }
 
     /// A page of the users of an account that belongs to an organization, from `start` on.
@@ -421,18 +416,19 @@ impl DirectoryApi {
             .append_pair("account_id", account_id)
             .append_pair("start", &start.to_string())
             .append_pair("take", &ADMIN_USERS_PER_PAGE.to_string());
-        let page: AdminUsers = self.get(Part::OrganizationUsers, &url)?;
-        Ok(UserPage::new(
-            page.users,
-            start,
-            &page.paging.total_set_size,
-            ADMIN_USERS_PER_PAGE,
-        ))
+        self.get(Part::OrganizationUsers, &url, |body| {
+            UserPage::of_admin(body, start)
+        })
     }
 
-    fn get<T: DeserializeOwned>(&mut self, part: Part, url: &Url) -> Result<T, ApiError> {
+    fn get<T>(
+        &mut self,
+        part: Part,
+        url: &Url,
+        read: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Result<T, ApiError> {
         if let Some(grant) = &mut self.together {
-            match get(&self.client, grant, part, url) {
+            match get(&self.client, grant, part, url, &read) {
                 Err(error) if error.code.as_deref() == Some(CONSENT_REQUIRED) => {
                     self.together = None;
                 }
@@ -445,15 +441,16 @@ impl DirectoryApi {
                 .with_scopes(part.scope(), &self.identity.consent_scope);
             JwtGrant::new(self.client.clone(), identity, self.key.clone())
         });
-        get(&self.client, grant, part, url)
+        get(&self.client, grant, part, url, &read)
     }
 }
 
-fn get<T: DeserializeOwned>(
+fn get<T>(
     client: &Client,
     grant: &mut JwtGrant,
     part: Part,
     url: &Url,
+    read: &impl Fn(&[u8]) -> Result<T, String>,
 ) -> Result<T, ApiError> {
     grant.with_token(|token| {
         client
@@ -466,10 +463,7 @@ fn get<T: DeserializeOwned>(
                         .bearer_auth(token.expose())
                         .header(ACCEPT, "application/json")
                 },
-                |body| {
-                    let answer = serde_json::from_slice(&body);
-                    Ok(answer.map_err(|_| "the body is not the expected JSON".to_owned())?)
-                },
+                |body| Ok(read(&body)?),
             )
             .map_err(|error| {
                 let host = url.host_str().unwrap_or_default();
@@ -478,6 +472,30 @@ fn get<T: DeserializeOwned>(
                 })
             })
     })
+}
+
+fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|_| "the body is not the expected JSON".to_owned())
+}
+
+impl UserInfo {
+    /// Reads the body of an answer.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn parse(body: &[u8]) -> Result<Self, String> {
+        json(body)
+    }
+}
+
+impl Organization {
+    /// Reads the organizations in the body of an answer.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn list(body: &[u8]) -> Result<Vec<Self>, String> {
+        json(body).map(|answer: Organizations| answer.organizations)
+    }
 }
 
 /// Puts a refusal into words.
@@ -502,6 +520,26 @@ fn explain(client: &Client, part: Part, url: &Url, refusal: &Refusal) -> String 
 }
 
 impl UserPage {
+    /// Reads the body of eSignature's answer to the question for the users from `start` on.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn of_esignature(body: &[u8], start: usize) -> Result<Self, String> {
+        let page: EsignatureUsers = json(body)?;
+        let total = &page.total_set_size;
+        Ok(Self::new(page.users, start, total, USERS_PER_PAGE))
+    }
+
+    /// Reads the body of the Admin API's answer to the question for the users from `start` on.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn of_admin(body: &[u8], start: usize) -> Result<Self, String> {
+        let page: AdminUsers = json(body)?;
+        let total = &page.paging.total_set_size;
+        Ok(Self::new(page.users, start, total, ADMIN_USERS_PER_PAGE))
+    }
+
     /// Paging goes by what has been received, never by addresses that an answer names.
     fn new(users: Vec<User>, start: usize, total: &str, page_size: usize) -> Self {
         let end = start + users.len();
