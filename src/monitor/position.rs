@@ -209,7 +209,7 @@ fn note_ignored_start(
             "A position is saved, so start_from is ignored; the command reset --to start would apply it.",
         );
         position.ignored_start_from = ignored;
-        store.save(&*position, clock.now())?;
+        store.save(position, clock.now())?;
     }
     Ok(())
 }

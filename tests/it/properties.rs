@@ -623,8 +623,8 @@ fn a_checkpoint_that_is_there_is_never_taken_for_absent() {
             trail: Trail::default(),
             ignored_start_from: None,
         };
-        store.save(position("c1"), now).unwrap();
-        store.save(position("c2"), now).unwrap();
+        store.save(&position("c1"), now).unwrap();
+        store.save(&position("c2"), now).unwrap();
         let newest = store.path().to_owned();
         let mut previous = newest.clone().into_os_string();
         previous.push(".previous");
