@@ -28,7 +28,8 @@ const ADMIN_USERS_PER_PAGE: usize = 250;
 /// Longest answer, unpacked. A page of users is some 100 kB, a large organization a few MB.
 const MAX_ANSWER_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Most rows of one answer: far more than the pages that are asked for have, and than an organization has accounts.
+/// Most rows of one answer, all its lists together: far more than the pages that are asked for have, and than an
+/// organization has accounts.
 const MAX_ROWS: usize = 10_000;
 
 /// Longest text of a row, in bytes; longer ones are cut. Docusign's own limits are some hundred characters.
@@ -229,9 +230,9 @@ struct Paging {
 }
 
 #[derive(Deserialize)]
-struct Organizations {
-    #[serde(default, deserialize_with = "list")]
-    organizations: Vec<Organization>,
+struct Organizations<'a> {
+    #[serde(borrow, default, deserialize_with = "list")]
+    organizations: Vec<&'a RawValue>,
 }
 
 /// Reads any value as text of at most [`MAX_CELL_BYTES`]: strings stay, numbers and booleans are printed, null is
@@ -494,7 +495,18 @@ impl Organization {
     /// # Errors
     /// It is no such answer.
     pub fn list(body: &[u8]) -> Result<Vec<Self>, String> {
-        json(body).map(|answer: Organizations| answer.organizations)
+        let answer: Organizations<'_> = json(body)?;
+        let (mut organizations, mut rows) = (Vec::new(), 0);
+        // One by one, because each of them has a list of its own.
+        for organization in answer.organizations {
+            let organization: Self = json(organization.get().as_bytes())?;
+            rows += 1 + organization.accounts.len();
+            if rows > MAX_ROWS {
+                return Err(format!("the body has more than {MAX_ROWS} rows"));
+            }
+            organizations.push(organization);
+        }
+        Ok(organizations)
     }
 }
 
@@ -557,7 +569,7 @@ impl UserPage {
 
 #[cfg(test)]
 mod tests {
-    use super::{AdminUsers, MAX_CELL_BYTES, MAX_ROWS, Organizations, User, UserInfo, UserPage};
+    use super::{AdminUsers, MAX_CELL_BYTES, MAX_ROWS, Organization, User, UserInfo, UserPage};
 
     #[test]
     fn users_of_both_apis_are_read_into_the_same_fields() {
@@ -590,12 +602,9 @@ mod tests {
         assert_eq!(userinfo.accounts[0].is_default, "true");
         assert_eq!(userinfo.accounts[1].account_name, "7");
         let organizations = r#"{"organizations":[{"id":"o","accounts":[{"id":"a","external_account_id":123,"site_id":4}]},{"accounts":null}]}"#;
-        let answer: Organizations = serde_json::from_str(organizations).unwrap();
-        assert_eq!(
-            answer.organizations[0].accounts[0].external_account_id,
-            "123"
-        );
-        assert!(answer.organizations[1].accounts.is_empty());
+        let organizations = Organization::list(organizations.as_bytes()).unwrap();
+        assert_eq!(organizations[0].accounts[0].external_account_id, "123");
+        assert!(organizations[1].accounts.is_empty());
     }
 
     #[test]
@@ -637,6 +646,19 @@ mod tests {
         let name = format!("{}ä", "x".repeat(MAX_CELL_BYTES - 1));
         let user: User = serde_json::from_str(&format!(r#"{{"email":"{name}"}}"#)).unwrap();
         assert_eq!(user.email, name[..MAX_CELL_BYTES - 1]);
+    }
+
+    /// 100 organizations of 10,000 accounts each are 3 MB that become gigabytes.
+    #[test]
+    fn the_accounts_of_all_organizations_together_are_bounded() {
+        let read = |accounts: usize| {
+            let organization = format!(r#"{{"accounts":[{}]}}"#, vec!["{}"; accounts].join(","));
+            let body = format!(r#"{{"organizations":[{{}},{organization},{organization}]}}"#);
+            Organization::list(body.as_bytes())
+        };
+        let half = (MAX_ROWS - 3) / 2;
+        assert_eq!(read(half).unwrap().len(), 3);
+        assert!(read(half + 1).unwrap_err().contains("10000 rows"));
     }
 
     #[test]

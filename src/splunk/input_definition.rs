@@ -296,6 +296,9 @@ fn read_document(from: impl Read) -> Result<Element> {
                 }
                 None
             }
+            Event::Eof if reader.buffer_position() >= MAX_DOCUMENT_BYTES => {
+                bail!("it is longer than {MAX_DOCUMENT_BYTES} bytes")
+            }
             Event::Eof => bail!("it ended before the end tag of its root"),
             Event::Comment(_) | Event::Decl(_) | Event::PI(_) | Event::DocType(_) => None,
         };
