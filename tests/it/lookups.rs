@@ -1367,6 +1367,22 @@ fn a_list_that_never_ends_is_an_error() {
     assert!(splunk.files() == before);
 }
 
+#[test]
+fn a_list_of_ever_new_users_is_an_error() {
+    let docusign = Docusign::new().directory(one_account(100));
+    for nth in 1..=102 {
+        let users: Vec<_> = (0..10_000)
+            .map(|n| format!(r#"{{"userId":"{nth}-{n}"}}"#))
+            .collect();
+        let page = format!(r#"{{"users":[{}]}}"#, users.join(","));
+        docusign.fault_on_users(nth, Reply::json(200, page));
+    }
+    let splunk = Splunk::with_prod(&docusign);
+    let before = splunk.files();
+    assert!(failed(&splunk.refresh()).contains("does not end: 1010000 rows"));
+    assert!(splunk.files() == before);
+}
+
 /// Rows of [`OLD`] of an input that is none of the tests'.
 fn rows(account: &str, users: Range<usize>) -> String {
     users.fold(String::new(), |mut text, n| {
