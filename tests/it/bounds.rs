@@ -409,6 +409,23 @@ fn a_page_that_is_longer_than_any_is_refused_at_once_however_short_it_is_on_the_
 }
 
 #[test]
+fn an_answer_with_a_token_that_is_too_long_is_refused_at_once() {
+    const MOST: usize = 64 * 1024;
+    let docusign = Docusign::new();
+    docusign.fault_on_token(1, Reply::json(200, padded("{}", MOST + 1)));
+    let run = run(&docusign);
+    run.assert_exit(1);
+    let lines = run.log_lines();
+    let text = format!("longer than {MOST} bytes");
+    assert!(
+        lines.last().unwrap().sentence.contains(&text),
+        "{}",
+        run.report()
+    );
+    assert_eq!(docusign.token_requests(), 1);
+}
+
+#[test]
 fn a_long_answer_is_not_read_as_an_error_but_is_no_page_all_the_same() {
     const MOST: usize = 64 * 1024;
     for (length, expected) in [(MOST, "SOME_CODE"), (MOST + 1, "error member")] {

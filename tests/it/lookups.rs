@@ -1368,6 +1368,22 @@ fn a_list_that_never_ends_is_an_error() {
 }
 
 #[test]
+fn an_answer_of_the_directory_that_is_too_long_is_refused_at_once() {
+    const MOST: usize = 32 * 1024 * 1024;
+    let docusign = Docusign::new().directory(one_account(100));
+    docusign.fault_on_users(1, Reply::json(200, "{}".to_owned() + &" ".repeat(MOST - 1)));
+    let splunk = Splunk::with_prod(&docusign);
+    let before = splunk.files();
+    let error = failed(&splunk.refresh());
+    assert!(
+        error.contains(&format!("longer than {MOST} bytes")),
+        "{error}"
+    );
+    assert_eq!(docusign.count(Door::Users), 1);
+    assert!(splunk.files() == before);
+}
+
+#[test]
 fn a_list_of_ever_new_users_is_an_error() {
     let docusign = Docusign::new().directory(one_account(100));
     let known = "{},".repeat(9_999);
