@@ -237,6 +237,7 @@ pub fn event(bytes: &[u8]) {
         time: Timestamp::parse("2026-01-05T08:00:00.10Z"),
         sourcetype: None,
         data: &data,
+        is_json: true,
     };
     // Twice, so that the end of one is seen to be the beginning of the other.
     writer.write(&event).unwrap();
@@ -381,12 +382,10 @@ pub fn log_line(bytes: &[u8]) {
     assert!(is_cut || after.unwrap().starts_with(" last=1 "), "{line}");
 }
 
-/// A page that is accepted has records that are JSON, all of those in the body, byte for byte and in their order; taken
-/// apart it has the same ones, and of a damaged page the records that are JSON.
+/// A page that is accepted has records that are JSON, all of those in the body, byte for byte and in their order.
 pub fn page(bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes);
-    let sound = Page::parse(bytes.to_vec(), "c").ok();
-    if let Some(page) = &sound {
+    if let Ok(page) = Page::parse(bytes.to_vec(), "c") {
         let mut rest = &*text;
         for record in page.records() {
             let at = rest.find(record.json).unwrap();
@@ -401,24 +400,6 @@ pub fn page(bytes: &[u8]) {
             assert_eq!(page.end_cursor.as_deref(), cursor);
         }
         assert!(page.is_empty() || page.end_cursor.is_some());
-    }
-    let Ok(page) = Page::take_apart(bytes, "c") else {
-        return;
-    };
-    let damaged: HashSet<usize> = page.damaged().map(|(number, _)| number).collect();
-    for (number, record) in page.records().enumerate() {
-        let is_json = serde_json::from_str::<&RawValue>(record.json).is_ok();
-        assert!(is_json || damaged.contains(&number), "{}", record.json);
-        assert!(damaged.contains(&number) || text.contains(record.json));
-    }
-    if let Some(sound) = sound {
-        assert!(damaged.is_empty());
-        assert!(
-            page.records()
-                .map(|it| it.json)
-                .eq(sound.records().map(|it| it.json))
-        );
-        assert_eq!(page.end_cursor, sound.end_cursor);
     }
 }
 
