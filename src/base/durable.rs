@@ -142,6 +142,18 @@ impl Folder {
         Ok(())
     }
 
+    /// Puts `bytes` at `name`, whole or not at all, and keeps nothing of what was there.
+    ///
+    /// # Errors
+    /// The file system refuses; `name` then has the content it had.
+    pub fn replace_with(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        let mut replacement = self.replace(name)?;
+        replacement
+            .write_all(bytes)
+            .with_context(|| could_not("write", &self.path(name)))?;
+        replacement.commit()
+    }
+
     /// Begins to write what shall be at `name`, beside it.
     ///
     /// # Errors

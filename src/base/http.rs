@@ -167,7 +167,7 @@ pub struct Answer {
 
 /// Sends a request and reads its whole answer, whose body is at most `limit` bytes long, into the memory of `buffer`.
 /// A byte order mark before the body is dropped. `on_slow` gets the bytes of the answer so far, once, when it takes
-/// longer than [`SLOW_ANSWER`]. A proxy's refusal is a problem of the network, not an answer.
+/// longer than a minute. A proxy's refusal is a problem of the network, not an answer.
 ///
 /// # Errors
 /// There is no answer, or it broke off, stalled, or is too long.

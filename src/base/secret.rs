@@ -12,7 +12,6 @@ use std::hash::{DefaultHasher, Hasher};
 use std::ops::Range;
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError, Weak};
 
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use zeroize::Zeroizing;
 
 /// What is shown instead of a secret.
@@ -67,16 +66,16 @@ impl Existing {
     }
 
     fn learn(&mut self, secret: &str) {
-        for spelling in without_pem_lines(secret).flat_map(spellings) {
-            let spelling = spelling.as_bytes();
-            let length = part_length(spelling);
-            if spelling.len() < MIN_SECRET_CHARS {
+        for Form { text: form, .. } in forms(secret) {
+            if form.len() < MIN_SECRET_CHARS {
                 continue;
             }
+            let length = part_length(form.as_bytes());
             self.lengths.insert(length);
-            let parts = spelling.windows(length);
-            let parts = parts.filter(|part| length == spelling.len() || is_telling(part));
-            self.parts.extend(parts.map(hash));
+            let parts = form.as_bytes().windows(length).enumerate();
+            // The first one is that of the whole secret, which is recognised whatever it consists of.
+            let parts = parts.filter(|(place, part)| *place == 0 || is_telling(part));
+            self.parts.extend(parts.map(|(_, part)| hash(part)));
         }
     }
 
@@ -138,24 +137,34 @@ impl fmt::Debug for Secret {
 }
 
 /// The text with `******` instead of every secret that exists, whole, cut, or escaped as addresses, forms, JSON
-/// and XML do.
+/// and XML do, also in two of these ways.
 #[must_use]
 pub fn redact(text: &str) -> Cow<'_, str> {
-    let (places, secrets) = {
+    let (readings, secrets) = {
         let existing = existing();
-        let places = existing.places(text.as_bytes());
-        if places.is_empty() {
+        let secrets = existing.secrets.iter().filter_map(Weak::upgrade);
+        let secrets: Vec<_> = secrets.collect();
+        if secrets.is_empty() {
             return Cow::Borrowed(text);
         }
-        let secrets = existing.secrets.iter().filter_map(Weak::upgrade);
-        (places, secrets.collect::<Vec<_>>())
+        let readings = readings(text).into_iter().filter_map(|reading| {
+            let places = existing.places(&reading.bytes);
+            (!places.is_empty()).then_some((reading, places))
+        });
+        (readings.collect::<Vec<_>>(), secrets)
     };
+    if readings.is_empty() {
+        return Cow::Borrowed(text);
+    }
+    let forms: Vec<_> = secrets.iter().flat_map(|secret| forms(secret)).collect();
     let mut found: Vec<Range<usize>> = Vec::new();
-    for secret in &secrets {
-        for piece in without_pem_lines(secret) {
-            for spelling in spellings(piece) {
-                found.extend(parts(text, &places, &spelling));
-            }
+    for (reading, places) in readings {
+        // Without blanks only what may have lost them is sought: the blank after it would go with any other.
+        for form in forms
+            .iter()
+            .filter(|it| it.is_spaceless == reading.is_spaceless)
+        {
+            reading.find(&form.text, &places, &mut found);
         }
     }
     if found.is_empty() {
@@ -165,71 +174,232 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     let mut redacted = String::with_capacity(text.len());
     let mut shown = 0;
     for part in found {
-        if part.start >= shown {
-            redacted.push_str(text.get(shown..part.start).unwrap_or_default());
+        // A part may begin or end inside a character.
+        let start = text.floor_char_boundary(part.start);
+        if start >= shown {
+            redacted.push_str(text.get(shown..start).unwrap_or_default());
             redacted.push_str(REDACTED);
         }
-        shown = shown.max(part.end);
+        shown = shown.max(text.ceil_char_boundary(part.end));
     }
     redacted.push_str(text.get(shown..).unwrap_or_default());
     Cow::Owned(redacted)
 }
 
-/// The secret without the first and last line of PEM, which every remedy may show.
-fn without_pem_lines(secret: &str) -> impl Iterator<Item = &str> {
+/// What of a secret is secret: of a key not the first and last line of PEM, which every remedy may show.
+fn pieces(secret: &str) -> Vec<&str> {
+    if !secret.contains("-----BEGIN ") {
+        return vec![secret];
+    }
     secret
         .split("-----")
         .map(str::trim)
         .filter(|piece| !piece.starts_with("BEGIN ") && !piece.starts_with("END "))
+        .collect()
 }
 
-/// A secret as servers repeat it. Those of letters and digits alone have one spelling.
-fn spellings(secret: &str) -> Vec<Zeroizing<String>> {
-    let mut spellings = vec![Zeroizing::new(secret.to_owned())];
-    let mut add = |spelling: String| {
-        let spelling = Zeroizing::new(spelling);
-        if !spellings.contains(&spelling) {
-            spellings.push(spelling);
+/// A piece of a secret as it may stand in a text.
+struct Form {
+    text: Zeroizing<String>,
+    /// Whether its blanks are left out.
+    is_spaceless: bool,
+}
+
+/// The pieces of a secret, as they are and, of several lines, without blanks: line breaks become blanks in a line of the
+/// log, and are lost in many a form.
+fn forms(secret: &str) -> impl Iterator<Item = Form> {
+    pieces(secret).into_iter().flat_map(|piece| {
+        let spaceless = piece.contains(['\n', '\r', '\t']).then(|| {
+            let letters = piece.chars().filter(|c| !c.is_ascii_whitespace());
+            Form {
+                text: Zeroizing::new(letters.collect()),
+                is_spaceless: true,
+            }
+        });
+        let whole = Form {
+            text: Zeroizing::new(piece.to_owned()),
+            is_spaceless: false,
+        };
+        [Some(whole), spaceless].into_iter().flatten()
+    })
+}
+
+/// A text as somebody reads it who knows some escapes: its bytes, and where in the text each of them begins.
+#[derive(PartialEq, Eq)]
+struct Reading {
+    bytes: Zeroizing<Vec<u8>>,
+    /// One more than bytes: the last is the end of the text.
+    places: Vec<usize>,
+    /// Whether its blanks are left out.
+    is_spaceless: bool,
+}
+
+/// What an escape at the beginning of some bytes means, and its own length.
+type Escape = fn(&[u8]) -> Option<(Vec<u8>, usize)>;
+
+/// The escapes by which servers, and our own log, repeat what they were given.
+const ESCAPES: [Escape; 4] = [percent_escape, form_escape, json_escape, xml_escape];
+
+/// So many ways of escaping are undone, one after the other.
+const MAX_NESTING: usize = 2;
+
+/// The text as it is, without its escapes, if it has any, and all of these without blanks.
+fn readings(text: &str) -> Vec<Reading> {
+    let mut readings = vec![Reading {
+        bytes: Zeroizing::new(text.as_bytes().to_vec()),
+        places: (0..=text.len()).collect(),
+        is_spaceless: false,
+    }];
+    let mut read = 0;
+    for _ in 0..MAX_NESTING {
+        let outer = read..readings.len();
+        read = readings.len();
+        for (outer, escape) in outer.flat_map(|outer| ESCAPES.map(|escape| (outer, escape))) {
+            let inner = readings.get(outer).and_then(|outer| outer.without(escape));
+            readings.extend(inner.filter(|inner| !readings.contains(inner)));
         }
+    }
+    let spaceless: Vec<_> = readings.iter().map(Reading::without_space).collect();
+    readings.extend(spaceless);
+    readings
+}
+
+impl Reading {
+    /// What is read by who knows this escape too; `None` if it does not occur.
+    fn without(&self, escape: Escape) -> Option<Self> {
+        let mut bytes = Zeroizing::new(Vec::with_capacity(self.bytes.len()));
+        let mut places = Vec::with_capacity(self.places.len());
+        let mut rest = self.bytes.as_slice();
+        while let [first, following @ ..] = rest {
+            let place = self.places.get(self.bytes.len() - rest.len()).copied()?;
+            if let Some((meaning, length)) = escape(rest) {
+                places.extend(meaning.iter().map(|_| place));
+                bytes.extend(meaning);
+                rest = rest.get(length..)?;
+            } else {
+                places.push(place);
+                bytes.push(*first);
+                rest = following;
+            }
+        }
+        places.extend(self.places.last());
+        (bytes != self.bytes).then_some(Self {
+            bytes,
+            places,
+            is_spaceless: false,
+        })
+    }
+
+    /// The same without blanks and line breaks.
+    fn without_space(&self) -> Self {
+        let bytes = self.bytes.iter().copied();
+        let kept = bytes.zip(self.places.iter().copied());
+        let kept = kept.filter(|(byte, _)| !byte.is_ascii_whitespace());
+        let (bytes, mut places): (Vec<_>, Vec<_>) = kept.unzip();
+        places.extend(self.places.last());
+        Self {
+            bytes: Zeroizing::new(bytes),
+            places,
+            is_spaceless: true,
+        }
+    }
+
+    /// Adds where the text contains all of `secret`, or a long part of it, of the `places` where that may begin here.
+    fn find(&self, secret: &str, places: &[usize], found: &mut Vec<Range<usize>>) {
+        let parts = parts(&self.bytes, places, secret.as_bytes());
+        found.extend(parts.filter_map(|part| {
+            let start = self.places.get(part.start)?;
+            Some(*start..*self.places.get(part.end)?)
+        }));
+    }
+}
+
+/// `%41`, as in an address.
+fn percent_escape(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let [b'%', digits @ ..] = bytes else {
+        return None;
     };
-    let encoded = utf8_percent_encode(secret, NON_ALPHANUMERIC).to_string();
-    let form = encoded.replace("%20", "+");
-    // Encoders differ in which of these signs they leave alone.
-    let lenient = encoded
-        .replace("%2D", "-")
-        .replace("%2E", ".")
-        .replace("%5F", "_")
-        .replace("%7E", "~");
-    add(lenient.to_ascii_lowercase());
-    add(lenient);
-    add(form);
-    add(encoded);
-    let json = secret
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
-        .replace('\r', "\\r")
-        .replace('\t', "\\t");
-    add(json.replace('/', "\\/"));
-    add(json);
-    add(secret
-        .replace('&', "&amp;")
-        .replace('<', "&lt;")
-        .replace('>', "&gt;")
-        .replace('"', "&quot;"));
-    // A log line has blanks where a text had line breaks.
-    add(secret.replace(['\n', '\r', '\t'], " "));
-    add(secret.replace(['\n', '\r', '\t', ' '], ""));
-    spellings
+    let byte = u8::try_from(hex(digits.get(..2)?)?).ok()?;
+    Some((vec![byte], 3))
+}
+
+/// `%41` and a plus sign for a blank, as in a form.
+fn form_escape(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    match bytes {
+        [b'+', ..] => Some((vec![b' '], 1)),
+        _ => percent_escape(bytes),
+    }
+}
+
+/// `\n`, `\"` or `\u0041`, as in JSON, and `\u{41}`, as in our own log.
+fn json_escape(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    let unit = |at: usize| match bytes.get(at..at + 6)? {
+        [b'\\', b'u', digits @ ..] => u16::try_from(hex(digits)?).ok(),
+        _ => None,
+    };
+    let simple = |meaning| Some((vec![meaning], 2));
+    match bytes {
+        [b'\\', b'u', b'{', digits @ ..] => {
+            let length = digits.iter().position(|byte| *byte == b'}')?;
+            let c = char::from_u32(hex(digits.get(..length)?)?)?;
+            Some((c.to_string().into_bytes(), length + 4))
+        }
+        [b'\\', b'u', ..] => {
+            let first = unit(0)?;
+            let (units, length) = match unit(6) {
+                Some(second) if (0xD800..0xDC00).contains(&first) => (vec![first, second], 12),
+                _ => (vec![first], 6),
+            };
+            Some((String::from_utf16_lossy(&units).into_bytes(), length))
+        }
+        [b'\\', b'n', ..] => simple(b'\n'),
+        [b'\\', b'r', ..] => simple(b'\r'),
+        [b'\\', b't', ..] => simple(b'\t'),
+        [b'\\', b'b', ..] => simple(8),
+        [b'\\', b'f', ..] => simple(12),
+        [b'\\', sign @ (b'"' | b'\\' | b'/' | b'\''), ..] => simple(*sign),
+        _ => None,
+    }
+}
+
+/// `&amp;`, `&#65;` or `&#x41;`, as in XML and HTML.
+fn xml_escape(bytes: &[u8]) -> Option<(Vec<u8>, usize)> {
+    /// Longer than any reference to a character.
+    const MAX_NAME_BYTES: usize = 10;
+    let [b'&', rest @ ..] = bytes else {
+        return None;
+    };
+    let length = rest
+        .iter()
+        .take(MAX_NAME_BYTES)
+        .position(|byte| *byte == b';')?;
+    let meaning = match rest.get(..length)? {
+        b"amp" => '&',
+        b"lt" => '<',
+        b"gt" => '>',
+        b"quot" => '"',
+        b"apos" => '\'',
+        [b'#', b'x' | b'X', digits @ ..] => char::from_u32(hex(digits)?)?,
+        [b'#', digits @ ..] => char::from_u32(std::str::from_utf8(digits).ok()?.parse().ok()?)?,
+        _ => return None,
+    };
+    Some((meaning.to_string().into_bytes(), length + 2))
+}
+
+/// The number that these hexadecimal digits are.
+fn hex(digits: &[u8]) -> Option<u32> {
+    let digits = std::str::from_utf8(digits).ok()?;
+    u32::from_str_radix(digits, 16)
+        .ok()
+        .filter(|_| !digits.starts_with('+'))
 }
 
 /// Where `text` contains all of `secret`, or a long part of it, of the `places` where that may begin.
 fn parts<'a>(
-    text: &'a str,
+    text: &'a [u8],
     places: &'a [usize],
-    secret: &'a str,
+    secret: &'a [u8],
 ) -> impl Iterator<Item = Range<usize>> + 'a {
-    let (text, secret) = (text.as_bytes(), secret.as_bytes());
     let window = part_length(secret);
     let is_secret = secret.len() >= MIN_SECRET_CHARS;
     let mut end = 0;
@@ -237,14 +407,15 @@ fn parts<'a>(
         if !is_secret || start < end {
             return None;
         }
-        let part = text.get(start..start + window)?;
-        if window < secret.len() && !is_telling(part) {
-            return None;
+        let rest = text.get(start..)?;
+        if rest.starts_with(secret) {
+            end = start + secret.len();
+            return Some(start..end);
         }
+        let part = rest.get(..window).filter(|part| is_telling(part))?;
         let place = memchr::memmem::find(secret, part)?;
-        let same = secret.iter().skip(place).zip(text.iter().skip(start));
-        let length = same.take_while(|(one, other)| one == other).count();
-        end = start + length;
+        let same = secret.iter().skip(place).zip(rest);
+        end = start + same.take_while(|(one, other)| one == other).count();
         Some(start..end)
     })
 }
@@ -317,24 +488,36 @@ mod tests {
     }
 
     #[test]
-    fn the_parts_of_a_secret_are_known_as_long_as_it_exists_and_forgotten_later() {
-        let secret =
-            |n: usize| Arc::new(Zeroizing::new(format!("the secret called {n:04} of many")));
-        let mut existing = Existing::default();
-        let mut secrets: Vec<_> = (0..100).map(secret).collect();
-        secrets.push(secret(7));
-        for secret in &secrets {
-            existing.add(secret);
+    fn a_secret_is_hidden_in_every_escape_and_in_two_of_them() {
+        let secret = Secret::new("P\u{e4}ss <\u{1F511}> & \\\"+\u{ad}/'".to_owned());
+        for spelling in [
+            r#"P\u00e4ss <\uD83D\udd11> & \\\"+\u00AD/'"#,
+            "P\u{e4}ss \\u003c\u{1F511}\\u003E & \\\\\\\"\\u002b\u{ad}\\/'",
+            "P%C3%A4ss+%3c%F0%9f%94%91%3E+%26+%5C%22%2B%C2%AD%2F%27",
+            "P&#228;ss &lt;&#x1F511;&gt; &amp; \\&quot;+&#xad;/&apos;",
+            "P%5Cu00e4ss%20%3C%F0%9F%94%91%3E%20%26%20%5C%5C%5C%22%2B%5Cu00ad/'",
+            "P\u{e4}ss &amp;lt;\u{1F511}&amp;gt; &amp;amp; \\&amp;quot;+\u{ad}/&amp;#39;",
+            // As a line of our own log shows it.
+            "P\u{e4}ss <\u{1F511}> & \\\\\\\"+\\u{ad}/'",
+        ] {
+            assert_eq!(redact(&format!("a {spelling} b")), "a ****** b");
         }
-        let is_known = |existing: &Existing, n| !existing.places(secret(n).as_bytes()).is_empty();
-        assert!(is_known(&existing, 42));
-        // The seventh has a twin, which stays.
-        secrets.drain(5..100);
-        let last = Arc::new(Zeroizing::new("another one".to_owned()));
-        existing.add(&last);
-        assert!(is_known(&existing, 4) && is_known(&existing, 7));
-        assert!(!existing.places(last.as_bytes()).is_empty());
-        assert!(existing.places(b"called 0042 of m").is_empty());
+        drop(secret);
+    }
+
+    #[test]
+    fn a_password_that_looks_like_a_part_of_a_key_or_of_many_texts_is_hidden_all_the_same() {
+        for password in [
+            "abc-----def",
+            "BEGIN the show",
+            "END 0f it",
+            "0000000000000000",
+            "  x y ",
+        ] {
+            let secret = Secret::new(password.to_owned());
+            assert_eq!(redact(&format!("a{password}b")), "a******b");
+            drop(secret);
+        }
     }
 
     #[test]
@@ -355,5 +538,26 @@ mod tests {
         let remedy = "Paste the text from -----BEGIN X----- on";
         assert_eq!(redact(remedy), remedy);
         drop(secret);
+    }
+
+    #[test]
+    fn the_parts_of_a_secret_are_known_as_long_as_it_exists_and_forgotten_later() {
+        let secret =
+            |n: usize| Arc::new(Zeroizing::new(format!("the secret called {n:04} of many")));
+        let mut existing = Existing::default();
+        let mut secrets: Vec<_> = (0..100).map(secret).collect();
+        secrets.push(secret(7));
+        for secret in &secrets {
+            existing.add(secret);
+        }
+        let is_known = |existing: &Existing, n| !existing.places(secret(n).as_bytes()).is_empty();
+        assert!(is_known(&existing, 42));
+        // The seventh has a twin, which stays.
+        secrets.drain(5..100);
+        let last = Arc::new(Zeroizing::new("another one".to_owned()));
+        existing.add(&last);
+        assert!(is_known(&existing, 4) && is_known(&existing, 7));
+        assert!(!existing.places(last.as_bytes()).is_empty());
+        assert!(existing.places(b"called 0042 of m").is_empty());
     }
 }

@@ -1,8 +1,8 @@
 //! The calls that Docusign still allows an account, which all its integrations share: 3,000 per hour, and some hundred
 //! per half minute.
 //!
-//! Below a fifth of a budget, calls are spread over the time until it is renewed, and the last [`RESERVED_CALLS`] are
-//! left to others. Format: Docusign's API guide, "Resource limits": `X-RateLimit-Limit`, `-Remaining`, `-Reset` (Unix
+//! Below a fifth of a budget, calls are spread over the time until it is renewed, and the last
+//! thirty are left to others. Format: Docusign's API guide, "Resource limits": `X-RateLimit-Limit`, `-Remaining`, `-Reset` (Unix
 //! seconds), and `X-BurstLimit-Limit`, `-Remaining`.
 
 use std::time::Duration;

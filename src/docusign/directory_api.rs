@@ -10,7 +10,7 @@ use std::marker::PhantomData;
 
 use reqwest::header::ACCEPT;
 use reqwest::{Method, Url};
-use serde::de::{DeserializeOwned, SeqAccess, Visitor};
+use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
@@ -28,7 +28,8 @@ const ADMIN_USERS_PER_PAGE: usize = 250;
 /// Longest answer, unpacked. A page of users is some 100 kB, a large organization a few MB.
 const MAX_ANSWER_BYTES: u64 = 32 * 1024 * 1024;
 
-/// Most rows of one answer: far more than the pages that are asked for have, and than an organization has accounts.
+/// Most rows of one answer, all its lists together: far more than the pages that are asked for have, and than an
+/// organization has accounts.
 const MAX_ROWS: usize = 10_000;
 
 /// Longest text of a row, in bytes; longer ones are cut. Docusign's own limits are some hundred characters.
@@ -241,9 +242,9 @@ struct Paging {
 }
 
 #[derive(Deserialize)]
-struct Organizations {
-    #[serde(default, deserialize_with = "list")]
-    organizations: Vec<Organization>,
+struct Organizations<'a> {
+    #[serde(borrow, default, deserialize_with = "list")]
+    organizations: Vec<&'a RawValue>,
 }
 
 /// Reads any value as text of at most [`MAX_CELL_BYTES`]: strings stay, numbers and booleans are printed, null is
@@ -372,7 +373,7 @@ impl DirectoryApi {
     /// Docusign refuses or cannot be reached; the error says what to do.
     pub fn userinfo(&mut self) -> Result<UserInfo, ApiError> {
         let url = self.identity.auth_url.join("/oauth/userinfo");
-        self.get(Part::Accounts, &url)
+        self.get(Part::Accounts, &url, UserInfo::parse)
     }
 
     /// A page of the users of an account, from `start` on.
@@ -391,13 +392,9 @@ impl DirectoryApi {
             .append_pair("start_position", &start.to_string())
             .append_pair("status", ALL_STATUSES)
             .append_pair("additional_info", "true");
-        let page: EsignatureUsers = self.get(Part::Users, &url)?;
-        Ok(UserPage::new(
-            page.users,
-            start,
-            &page.total_set_size,
-            USERS_PER_PAGE,
-        ))
+        self.get(Part::Users, &url, |body| {
+            UserPage::of_esignature(body, start)
+        })
     }
 
     /// The organizations that the service user administers.
@@ -406,8 +403,7 @@ impl DirectoryApi {
     /// Docusign refuses or cannot be reached; the error says what to do.
     pub fn organizations(&mut self) -> Result<Vec<Organization>, ApiError> {
         let url = self.admin_url.join("/v2/organizations");
-        let answer: Organizations = self.get(Part::Organizations, &url)?;
-        Ok(answer.organizations)
+        self.get(Part::Organizations, &url, Organization::list)
     }
 
     /// A page of the users of an account that belongs to an organization, from `start` on.
@@ -427,18 +423,19 @@ impl DirectoryApi {
             .append_pair("account_id", account_id)
             .append_pair("start", &start.to_string())
             .append_pair("take", &ADMIN_USERS_PER_PAGE.to_string());
-        let page: AdminUsers = self.get(Part::OrganizationUsers, &url)?;
-        Ok(UserPage::new(
-            page.users,
-            start,
-            &page.paging.total_set_size,
-            ADMIN_USERS_PER_PAGE,
-        ))
+        self.get(Part::OrganizationUsers, &url, |body| {
+            UserPage::of_admin(body, start)
+        })
     }
 
-    fn get<T: DeserializeOwned>(&mut self, part: Part, url: &Url) -> Result<T, ApiError> {
+    fn get<T>(
+        &mut self,
+        part: Part,
+        url: &Url,
+        read: impl Fn(&[u8]) -> Result<T, String>,
+    ) -> Result<T, ApiError> {
         if let Some(grant) = &mut self.together {
-            match get(&self.client, grant, part, url) {
+            match get(&self.client, grant, part, url, &read) {
                 Err(error) if error.code.as_deref() == Some(CONSENT_REQUIRED) => {
                     self.together = None;
                 }
@@ -451,15 +448,16 @@ impl DirectoryApi {
                 .with_scopes(part.scope(), &self.identity.consent_scope);
             JwtGrant::new(self.client.clone(), identity, self.key.clone())
         });
-        get(&self.client, grant, part, url)
+        get(&self.client, grant, part, url, &read)
     }
 }
 
-fn get<T: DeserializeOwned>(
+fn get<T>(
     client: &Client,
     grant: &mut JwtGrant,
     part: Part,
     url: &Url,
+    read: &impl Fn(&[u8]) -> Result<T, String>,
 ) -> Result<T, ApiError> {
     client
         .wait_for_budget()
@@ -475,10 +473,7 @@ fn get<T: DeserializeOwned>(
                         .bearer_auth(token.expose())
                         .header(ACCEPT, "application/json")
                 },
-                |body| {
-                    let answer = serde_json::from_slice(&body);
-                    Ok(answer.map_err(|_| "the body is not the expected JSON".to_owned())?)
-                },
+                |body| Ok(read(&body)?),
             )
             .map_err(|error| {
                 let host = url.host_str().unwrap_or_default();
@@ -487,6 +482,41 @@ fn get<T: DeserializeOwned>(
                 })
             })
     })
+}
+
+fn json<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, String> {
+    serde_json::from_slice(body).map_err(|_| "the body is not the expected JSON".to_owned())
+}
+
+impl UserInfo {
+    /// Reads the body of an answer.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn parse(body: &[u8]) -> Result<Self, String> {
+        json(body)
+    }
+}
+
+impl Organization {
+    /// Reads the organizations in the body of an answer.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn list(body: &[u8]) -> Result<Vec<Self>, String> {
+        let answer: Organizations<'_> = json(body)?;
+        let (mut organizations, mut rows) = (Vec::new(), 0);
+        // One by one, because each of them has a list of its own.
+        for organization in answer.organizations {
+            let organization: Self = json(organization.get().as_bytes())?;
+            rows += 1 + organization.accounts.len();
+            if rows > MAX_ROWS {
+                return Err(format!("the body has more than {MAX_ROWS} rows"));
+            }
+            organizations.push(organization);
+        }
+        Ok(organizations)
+    }
 }
 
 /// Puts a refusal into words.
@@ -511,6 +541,26 @@ fn explain(client: &Client, part: Part, url: &Url, refusal: &Refusal) -> String 
 }
 
 impl UserPage {
+    /// Reads the body of eSignature's answer to the question for the users from `start` on.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn of_esignature(body: &[u8], start: usize) -> Result<Self, String> {
+        let page: EsignatureUsers = json(body)?;
+        let total = &page.total_set_size;
+        Ok(Self::new(page.users, start, total, USERS_PER_PAGE))
+    }
+
+    /// Reads the body of the Admin API's answer to the question for the users from `start` on.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn of_admin(body: &[u8], start: usize) -> Result<Self, String> {
+        let page: AdminUsers = json(body)?;
+        let total = &page.paging.total_set_size;
+        Ok(Self::new(page.users, start, total, ADMIN_USERS_PER_PAGE))
+    }
+
     /// Paging goes by what has been received, never by addresses that an answer names.
     fn new(users: Vec<User>, start: usize, total: &str, page_size: usize) -> Self {
         let end = start + users.len();
@@ -528,7 +578,7 @@ impl UserPage {
 
 #[cfg(test)]
 mod tests {
-    use super::{AdminUsers, MAX_CELL_BYTES, MAX_ROWS, Organizations, User, UserInfo, UserPage};
+    use super::{AdminUsers, MAX_CELL_BYTES, MAX_ROWS, Organization, User, UserInfo, UserPage};
 
     #[test]
     fn users_of_both_apis_are_read_into_the_same_fields() {
@@ -561,12 +611,9 @@ mod tests {
         assert_eq!(userinfo.accounts[0].is_default, "true");
         assert_eq!(userinfo.accounts[1].account_name, "7");
         let organizations = r#"{"organizations":[{"id":"o","accounts":[{"id":"a","external_account_id":123,"site_id":4}]},{"accounts":null}]}"#;
-        let answer: Organizations = serde_json::from_str(organizations).unwrap();
-        assert_eq!(
-            answer.organizations[0].accounts[0].external_account_id,
-            "123"
-        );
-        assert!(answer.organizations[1].accounts.is_empty());
+        let organizations = Organization::list(organizations.as_bytes()).unwrap();
+        assert_eq!(organizations[0].accounts[0].external_account_id, "123");
+        assert!(organizations[1].accounts.is_empty());
     }
 
     #[test]
@@ -608,6 +655,19 @@ mod tests {
         let name = format!("{}ä", "x".repeat(MAX_CELL_BYTES - 1));
         let user: User = serde_json::from_str(&format!(r#"{{"email":"{name}"}}"#)).unwrap();
         assert_eq!(user.email, name[..MAX_CELL_BYTES - 1]);
+    }
+
+    /// 100 organizations of 10,000 accounts each are 3 MB that become gigabytes.
+    #[test]
+    fn the_accounts_of_all_organizations_together_are_bounded() {
+        let read = |accounts: usize| {
+            let organization = format!(r#"{{"accounts":[{}]}}"#, vec!["{}"; accounts].join(","));
+            let body = format!(r#"{{"organizations":[{{}},{organization},{organization}]}}"#);
+            Organization::list(body.as_bytes())
+        };
+        let half = (MAX_ROWS - 3) / 2;
+        assert_eq!(read(half).unwrap().len(), 3);
+        assert!(read(half + 1).unwrap_err().contains("10000 rows"));
     }
 
     #[test]

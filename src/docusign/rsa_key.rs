@@ -464,6 +464,7 @@ mod tests {
             (fixture!("certificate.pem"), KeyProblem::Public),
             (fixture!("rsa_1024.pem"), KeyProblem::TooShort),
             (fixture!("rsa_2047.pem"), KeyProblem::TooShort),
+            (fixture!("rsa_8200.pem"), KeyProblem::TooLong),
             (fixture!("ec_sec1.pem"), KeyProblem::OtherKind(ELLIPTIC)),
             (fixture!("ec_pkcs8.pem"), KeyProblem::OtherKind(ELLIPTIC)),
             (

@@ -324,8 +324,8 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{Table, Update};
-    use crate::base::clock::SystemClock;
+    use super::{Folder, LOCK_PATIENCE, Table, Update, lock};
+    use crate::base::clock::{Clock, SystemClock};
 
     static TABLE: Table = Table {
         name: "t",
@@ -415,5 +415,36 @@ mod tests {
             table.ends_with("m,Active,M,one,T1,T1\r\nn,,N,,,T0\r\n"),
             "{table}"
         );
+    }
+
+    /// A clock that only counts what is slept.
+    #[derive(Default)]
+    struct Slept(std::sync::Mutex<std::time::Duration>);
+
+    impl Clock for Slept {
+        fn now(&self) -> chrono::DateTime<chrono::Utc> {
+            chrono::DateTime::UNIX_EPOCH
+        }
+
+        fn elapsed(&self) -> std::time::Duration {
+            *self.0.lock().unwrap()
+        }
+
+        fn sleep(&self, duration: std::time::Duration) {
+            *self.0.lock().unwrap() += duration;
+        }
+    }
+
+    #[test]
+    fn a_table_that_another_input_does_not_let_go_of_is_waited_for_a_minute() {
+        let folder = tempfile::tempdir().unwrap();
+        let masters = Folder::open(folder.path()).unwrap();
+        let clock = Slept::default();
+        let held = lock(&masters, &TABLE, &clock).unwrap();
+        let error = lock(&masters, &TABLE, &clock).err().unwrap().to_string();
+        assert!(error.contains("60 seconds"), "{error}");
+        assert!(clock.elapsed() > LOCK_PATIENCE && clock.elapsed() < 2 * LOCK_PATIENCE);
+        drop(held);
+        assert!(lock(&masters, &TABLE, &clock).is_ok());
     }
 }

@@ -224,7 +224,7 @@ fn note_ignored_start(
             "A position is saved, so start_from is ignored; the command reset --to start would apply it.",
         );
         position.ignored_start_from = ignored;
-        store.save(&*position, clock.now())?;
+        store.save(position, clock.now())?;
     }
     Ok(())
 }
@@ -285,5 +285,41 @@ impl fmt::Display for Identity {
             write!(f, ", organization {id}")?;
         }
         f.write_str(")")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::{DateTime, TimeDelta, Utc};
+
+    use super::{Identity, Position, State, Trail};
+    use crate::params::iso;
+
+    /// A clock that was years ahead would otherwise stop the feed for years.
+    #[test]
+    fn a_pause_that_ends_too_late_is_not_kept() {
+        let now = DateTime::<Utc>::UNIX_EPOCH;
+        let pause = |seconds: i64| {
+            let position = Position {
+                cursor: String::new(),
+                cursor_before_last_records: String::new(),
+                state: State::Closed,
+                identity: Identity {
+                    environment: String::new(),
+                    host: String::new(),
+                    generation: String::new(),
+                    organization_id: None,
+                },
+                user_id: String::new(),
+                trail: Trail::default(),
+                paused_until: Some(iso(now + TimeDelta::seconds(seconds))),
+                ignored_start_from: None,
+            };
+            position.pause(now).map(|pause| pause.num_seconds())
+        };
+        assert_eq!(pause(3600), Some(3600));
+        assert_eq!(pause(3601), None);
+        assert_eq!(pause(0), None);
+        assert_eq!(pause(-5), None);
     }
 }

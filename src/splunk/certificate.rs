@@ -136,3 +136,32 @@ impl ServerCertVerifier for OnlyThese {
             .supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{DEFAULT_FILE, MAX_APPS, MAX_FILE_BYTES, accept_only_splunkds, files};
+
+    #[test]
+    fn a_file_that_is_too_long_holds_no_certificate_and_the_apps_that_are_looked_at_are_counted() {
+        let home = tempfile::tempdir().unwrap();
+        let write = |path: &str, text: &str| {
+            let path = home.path().join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let certificate = include_str!("../../tests/fixtures/test_only_certificate.pem");
+        let longest = usize::try_from(MAX_FILE_BYTES).unwrap();
+        for (length, is_read) in [(longest, true), (longest + 1, false)] {
+            let padding = "\n".repeat(length - certificate.len());
+            write(DEFAULT_FILE, &format!("{certificate}{padding}"));
+            assert_eq!(accept_only_splunkds(home.path()).is_some(), is_read);
+        }
+        for n in 0..=MAX_APPS {
+            let conf = "[sslConfig]\nserverCert = $SPLUNK_HOME/cert.pem\n";
+            write(&format!("etc/apps/app{n}/local/server.conf"), conf);
+        }
+        assert_eq!(files(home.path()).len(), 1 + MAX_APPS);
+    }
+}

@@ -149,11 +149,16 @@ impl CheckpointStore {
         self.files.load(remedy)
     }
 
-    /// Saves `checkpoint`, so that it survives a crash and a power cut from the moment of the return.
+    /// Saves `checkpoint`, so that it survives a crash and a power cut from the moment of the return. The one before it
+    /// is kept as the previous copy, unless it is damaged: then the previous copy is the only one that can be read.
     ///
     /// # Errors
     /// The file system refuses; the previous checkpoint is then still there.
-    pub fn save<T: Serialize>(&self, checkpoint: T, now: DateTime<Utc>) -> Result<()> {
+    pub fn save<T: Serialize + DeserializeOwned>(
+        &self,
+        checkpoint: &T,
+        now: DateTime<Utc>,
+    ) -> Result<()> {
         let document = Document {
             version: VERSION,
             input: self.files.input.clone(),
@@ -176,9 +181,11 @@ impl CheckpointStore {
                 folder.path(lock).display()
             );
         }
-        folder
-            .replace_keeping(name, previous, &bytes)
-            .context("could not save the checkpoint")
+        let saved = match self.files.read::<T>(name) {
+            Err(Unusable::Damaged(_)) => folder.replace_with(name, &bytes),
+            _ => folder.replace_keeping(name, previous, &bytes),
+        };
+        saved.context("could not save the checkpoint")
     }
 }
 
@@ -288,7 +295,7 @@ pub fn file_stem(input: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::fs;
     use std::path::Path;
 
@@ -332,7 +339,7 @@ mod tests {
     fn the_stored_form_does_not_change_by_accident() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        store.save(place("c1"), now()).unwrap();
+        store.save(&place("c1"), now()).unwrap();
         assert_eq!(
             fs::read_to_string(store.path()).unwrap(),
             "{\n  \"version\": 1,\n  \"input\": \"ds_monitor://prod\",\n  \"saved_at\": \"2020-09-13T12:26:40.123Z\",\n  \"cursor\": \"c1\"\n}\n"
@@ -348,8 +355,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
         assert_eq!(cursor(store.load("").unwrap()), "none");
-        store.save(place("c1"), now()).unwrap();
-        store.save(place("c2"), now()).unwrap();
+        store.save(&place("c1"), now()).unwrap();
+        store.save(&place("c2"), now()).unwrap();
         assert_eq!(cursor(store.load("").unwrap()), "newest c2");
         for damage in ["", "{", "{\"version\":1,\"input\":\"ds_monitor://prod\"}"] {
             fs::write(store.path(), damage).unwrap();
@@ -362,92 +369,148 @@ mod tests {
     /// The state of a disk: what is at the names of the three files.
     type Disk = BTreeMap<&'static str, Vec<u8>>;
 
-    /// Every state in which a crash or a power cut can leave a folder while `new` is saved over `before`.
+    /// Every state in which a crash or a power cut can leave a folder while `new` is saved over `before`, and whether
+    /// the save may have returned by then.
     ///
-    /// A model of a disk that keeps its promises only: what was not synced may be absent, torn or whole, and moves
-    /// that were not synced may have happened or not, each for itself.
-    fn crash_states(before: &Disk, new: &[u8]) -> Vec<Disk> {
+    /// A model of a disk that keeps its promises only: content that was not synced may be absent, torn or whole, and
+    /// what has happened to names since the folder was last synced may be there or not, each for itself.
+    fn crash_states(before: &Disk, new: &[u8], steps: &[Step]) -> BTreeSet<(Disk, bool)> {
         let torn = [&new[..0], &new[..new.len() / 2], new];
-        let mut states = vec![];
-        for done in 0..=STEPS.len() {
-            let steps = &STEPS[..done];
-            let is_durable = steps.contains(&Step::SyncFolder);
-            let moves: Vec<_> = steps
-                .iter()
-                .filter(|step| matches!(step, Step::KeepPrevious | Step::Replace))
-                .collect();
-            // Which of the moves the disk has made, each combination.
-            for made in 0..1_usize << moves.len() {
-                let made = |n: usize| is_durable || made & (1 << n) != 0;
-                let contents: &[&[u8]] = match steps {
-                    steps if steps.contains(&Step::SyncTemporary) => &[new],
-                    _ => &torn,
-                };
-                for content in contents {
-                    let mut disk = before.clone();
-                    if done > 0 {
-                        disk.insert("tmp", content.to_vec());
-                    }
-                    for (n, step) in moves.iter().enumerate() {
-                        let (from, to) = match step {
-                            Step::KeepPrevious => ("newest", "previous"),
-                            _ => ("tmp", "newest"),
-                        };
-                        if made(n)
-                            && let Some(moved) = disk.remove(from)
-                        {
-                            disk.insert(to, moved);
-                        }
-                    }
-                    states.push(disk);
+        let mut states = BTreeSet::from([(before.clone(), false)]);
+        for done in 0..=steps.len() {
+            let is_whole = steps[..done].contains(&Step::SyncTemporary);
+            let contents = if is_whole { &[new][..] } else { &torn };
+            // Removing what an earlier crash has left, creating the file, and the moves.
+            let mut changes = vec![None, Some(Step::WriteTemporary)];
+            let mut durable = 0;
+            for step in &steps[..done] {
+                match step {
+                    Step::KeepPrevious | Step::Replace => changes.push(Some(*step)),
+                    Step::SyncFolder => durable = changes.len(),
+                    Step::WriteTemporary | Step::SyncTemporary => {}
                 }
+            }
+            for (made, content) in (0..1_usize << changes.len())
+                .flat_map(|made| contents.iter().map(move |content| (made, content)))
+            {
+                let mut disk = before.clone();
+                // The file itself is one thing, whichever of its names is on the disk.
+                for (n, change) in changes.iter().enumerate() {
+                    if n >= durable && made & (1 << n) == 0 {
+                        continue;
+                    }
+                    match change {
+                        None => drop(disk.remove("tmp")),
+                        Some(Step::KeepPrevious) => {
+                            if let Some(newest) = disk.remove("newest") {
+                                disk.insert("previous", newest);
+                            }
+                        }
+                        Some(Step::Replace) => {
+                            disk.remove("tmp");
+                            disk.insert("newest", content.to_vec());
+                        }
+                        Some(_) => drop(disk.insert("tmp", content.to_vec())),
+                    }
+                }
+                states.insert((disk, done == steps.len()));
             }
         }
         states
     }
 
-    #[test]
-    fn no_crash_and_no_power_cut_loses_the_position_or_puts_it_ahead() {
+    /// A folder with these files.
+    fn folder_of(disk: &Disk) -> (tempfile::TempDir, CheckpointStore) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        for (name, content) in disk {
+            let suffix = match *name {
+                "newest" => String::new(),
+                other => format!(".{other}"),
+            };
+            let file = format!("{}{suffix}", store.files.name);
+            fs::write(folder.path().join(file), content).unwrap();
+        }
+        (folder, store)
+    }
+
+    /// The cursor that a run continues from, or why it cannot.
+    fn position(disk: &Disk) -> String {
+        let (_folder, store) = folder_of(disk);
+        match store.load::<Place>("") {
+            Ok(Loaded::None) => "none".to_owned(),
+            Ok(Loaded::Newest(saved) | Loaded::Previous(saved, _)) => saved.checkpoint.cursor,
+            Err(error) => format!("{error:#}"),
+        }
+    }
+
+    /// Saves again and again with a crash each time, from every state that the crash before has left. Returns the last
+    /// states, or the first one from which a run would not continue at the old or the new position.
+    fn crash_after_crash(steps: &[Step]) -> Result<BTreeSet<Disk>, String> {
         let written = |cursor: &str| {
             let folder = tempfile::tempdir().unwrap();
             let store = open(folder.path());
-            store.save(place(cursor), now()).unwrap();
+            store.save(&place(cursor), now()).unwrap();
             fs::read(store.path()).unwrap()
         };
-        let [first, second, third] = ["c1", "c2", "c3"].map(written);
-        for (before, allowed) in [
-            (Disk::new(), &["none", "newest c3"][..]),
-            (
-                Disk::from([("newest", first.clone())]),
-                &["newest c1", "previous c1", "newest c3"],
-            ),
-            (
-                Disk::from([("newest", second.clone()), ("previous", first.clone())]),
-                &["newest c2", "previous c2", "newest c3"],
-            ),
-            // What an earlier crash has left.
-            (
-                Disk::from([("previous", second.clone()), ("tmp", b"torn".to_vec())]),
-                &["previous c2", "newest c3"],
-            ),
-        ] {
-            for disk in crash_states(&before, &third) {
-                let folder = tempfile::tempdir().unwrap();
-                let store = open(folder.path());
-                for (name, content) in &disk {
-                    let suffix = match *name {
-                        "newest" => String::new(),
-                        other => format!(".{other}"),
-                    };
-                    let file = format!("{}{suffix}", store.files.name);
-                    fs::write(folder.path().join(file), content).unwrap();
+        let damaged = Disk::from([("newest", b"damaged".to_vec()), ("previous", written("c0"))]);
+        let mut states = BTreeSet::from([Disk::new(), damaged]);
+        for cursor in ["c1", "c2", "c3"] {
+            let mut next = BTreeSet::new();
+            for before in &states {
+                let old = position(before);
+                let is_damaged = before.get("newest").is_some_and(|it| it == b"damaged");
+                let keeps = |step: &&Step| **step != Step::KeepPrevious || !is_damaged;
+                let steps: Vec<_> = steps.iter().filter(keeps).copied().collect();
+                for (disk, is_saved) in crash_states(before, &written(cursor), &steps) {
+                    let found = position(&disk);
+                    if found != cursor && (is_saved || found != old) {
+                        return Err(format!("{found} after {old}, saving {cursor}: {disk:?}"));
+                    }
+                    next.insert(disk);
                 }
-                let found = cursor(store.load("").unwrap());
-                assert!(allowed.contains(&&*found), "{found} from {disk:?}");
-                // And the next save works, whatever is left.
-                store.save(place("c4"), now()).unwrap();
-                assert_eq!(cursor(store.load("").unwrap()), "newest c4");
             }
+            states = next;
+        }
+        Ok(states)
+    }
+
+    #[test]
+    fn no_crash_and_no_power_cut_loses_the_position_or_puts_it_ahead() {
+        for disk in crash_after_crash(&STEPS).unwrap() {
+            // And the next save works, whatever is left.
+            let (_folder, store) = folder_of(&disk);
+            store.save(&place("c4"), now()).unwrap();
+            assert_eq!(cursor(store.load("").unwrap()), "newest c4");
+        }
+    }
+
+    #[test]
+    fn each_step_of_a_save_and_its_place_are_needed() {
+        let [write, sync, keep, replace, sync_folder] = STEPS;
+        for steps in [
+            &[write, keep, replace, sync_folder][..],
+            &[write, sync, keep, replace],
+            &[write, keep, replace, sync, sync_folder],
+            &[write, sync, sync_folder, keep, replace],
+            &[write, keep, sync_folder, sync, replace],
+        ] {
+            assert!(crash_after_crash(steps).is_err(), "{steps:?}");
+        }
+    }
+
+    #[test]
+    fn a_damaged_checkpoint_does_not_take_the_place_of_the_good_copy() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = open(folder.path());
+        store.save(&place("c1"), now()).unwrap();
+        store.save(&place("c2"), now()).unwrap();
+        for damage in ["torn", "{\"version\":1,\"input\":\"ds_monitor://prod\"}"] {
+            fs::write(store.path(), damage).unwrap();
+            store.save(&place("c3"), now()).unwrap();
+            assert_eq!(cursor(store.load("").unwrap()), "newest c3");
+            fs::remove_file(store.path()).unwrap();
+            assert_eq!(cursor(store.load("").unwrap()), "previous c1", "{damage}");
         }
     }
 
@@ -455,8 +518,8 @@ mod tests {
     fn a_checkpoint_that_cannot_be_looked_at_is_neither_absent_nor_damaged() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        store.save(place("c1"), now()).unwrap();
-        store.save(place("c2"), now()).unwrap();
+        store.save(&place("c1"), now()).unwrap();
+        store.save(&place("c2"), now()).unwrap();
         fs::remove_file(store.path()).unwrap();
         fs::create_dir(store.path()).unwrap();
         let error = store.load::<Place>("").unwrap_err().to_string();
@@ -472,11 +535,11 @@ mod tests {
     fn nothing_is_saved_once_the_lock_file_is_gone() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        store.save(place("c1"), now()).unwrap();
+        store.save(&place("c1"), now()).unwrap();
         fs::remove_file(folder.path().join(&store.files.lock)).unwrap();
         let other = open(folder.path());
-        other.save(place("c2"), now()).unwrap();
-        let error = store.save(place("c3"), now()).unwrap_err().to_string();
+        other.save(&place("c2"), now()).unwrap();
+        let error = store.save(&place("c3"), now()).unwrap_err().to_string();
         assert!(error.contains("lock file"), "{error}");
         assert_eq!(cursor(other.load("").unwrap()), "newest c2");
     }
@@ -490,7 +553,7 @@ mod tests {
         };
         let store = open(folder.path());
         assert_eq!(busy(now() + TimeDelta::hours(2)), now());
-        store.save(place("c1"), now()).unwrap();
+        store.save(&place("c1"), now()).unwrap();
         assert!(busy(now()) > now());
     }
 
@@ -510,8 +573,8 @@ mod tests {
     fn a_newer_version_and_another_input_are_errors_even_with_a_good_copy_before() {
         let folder = tempfile::tempdir().unwrap();
         let store = open(folder.path());
-        store.save(place("c1"), now()).unwrap();
-        store.save(place("c2"), now()).unwrap();
+        store.save(&place("c1"), now()).unwrap();
+        store.save(&place("c2"), now()).unwrap();
         let good = fs::read_to_string(store.path()).unwrap();
         for (from, to) in [("\"version\": 1", "\"version\": 2"), ("//prod", "//other")] {
             fs::write(store.path(), good.replace(from, to)).unwrap();

@@ -89,6 +89,16 @@ impl Selection {
     /// The options of a single input as messages show them.
     pub const USAGE: &str = "--conf FILE --input NAME --checkpoint-dir DIR";
 
+    /// The one input with that name.
+    #[must_use]
+    pub fn single(conf: PathBuf, input: &str, checkpoint_dir: PathBuf) -> Self {
+        Self {
+            conf,
+            inputs: vec![input.to_owned()],
+            checkpoint_dir,
+        }
+    }
+
     /// What the options choose; `None` if there is none of them. `uses_folder` says whether the folder of the positions
     /// is needed.
     ///

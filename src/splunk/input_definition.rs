@@ -24,6 +24,9 @@ const MAX_DOCUMENT_BYTES: u64 = 8 * 1024 * 1024;
 /// Splunk's documents have five levels.
 const MAX_DEPTH: usize = 64;
 
+/// The longest name that a message repeats.
+const MAX_NAME_CHARS: usize = 64;
+
 /// What a stanza contains instead of a secret that is in secure storage.
 pub const MASK: &str = "******";
 
@@ -122,7 +125,7 @@ impl InputDefinition {
         if root.name != "input" {
             bail!(
                 "expected Splunk's XML configuration with the root <input>, got <{}>",
-                root.name
+                shown(&root.name)
             );
         }
         let stanzas: Vec<_> = root
@@ -143,6 +146,7 @@ impl InputDefinition {
             .context("a <stanza> in Splunk's XML configuration has no name")?;
         let prefix = format!("{kind}://");
         let name = full_name.strip_prefix(&prefix).with_context(|| {
+            let full_name = shown(full_name);
             format!("expected a stanza named {prefix}<name>, got \"{full_name}\"")
         })?;
         Self::new(&root, name, stanza)
@@ -157,7 +161,7 @@ impl InputDefinition {
         if root.name != "items" {
             bail!(
                 "expected Splunk's XML arguments with the root <items>, got <{}>",
-                root.name
+                shown(&root.name)
             );
         }
         let items: Vec<_> = root
@@ -260,6 +264,12 @@ impl Element {
     }
 }
 
+/// A name as a message repeats it: where a quotation mark is missing, it may hold what follows, values and all.
+fn shown(name: &str) -> &str {
+    let is_name = name.chars().count() <= MAX_NAME_CHARS && !name.contains(['<', '>', '"']);
+    if is_name { name } else { "\u{2026}" }
+}
+
 /// Reads one XML document, to the end tag of its root and no byte further than the reader's buffer.
 fn read_document(from: impl Read) -> Result<Element> {
     let mut reader = Reader::from_reader(BufReader::new(from.take(MAX_DOCUMENT_BYTES)));
@@ -267,7 +277,12 @@ fn read_document(from: impl Read) -> Result<Element> {
     let mut buffer = Zeroizing::new(Vec::new());
     loop {
         buffer.clear();
-        let closed = match next_event(&mut reader, &mut buffer)? {
+        let event = next_event(&mut reader, &mut buffer);
+        let is_all = reader.get_ref().get_ref().limit() == 0;
+        if is_all && !event.as_ref().is_ok_and(|event| *event != Event::Eof) {
+            bail!("it is longer than {MAX_DOCUMENT_BYTES} bytes");
+        }
+        let closed = match event? {
             Event::Start(tag) => {
                 if open.len() == MAX_DEPTH {
                     bail!("it is nested too deeply");
@@ -430,6 +445,23 @@ b</param>
             let message = format!("{error:#}");
             assert!(message.contains(expected), "{document}: {message}");
             assert!(!message.contains("s3cret"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_swallowed_a_value_is_not_shown() {
+        let secret = "<param name=\"private_key\">s3cret</param>";
+        for document in [
+            format!("<input'{}/>", secret.replace(['"', ' '], "'")),
+            format!("<input><configuration><stanza name='{secret}'/></configuration></input>"),
+            format!("<{}/>", "x".repeat(65)),
+        ] {
+            let error = InputDefinition::read_run("ds_monitor", document.as_bytes());
+            let error = format!("{:#}", error.err().unwrap());
+            assert!(
+                !error.contains("s3cret") && !error.contains("xxx"),
+                "{error}"
+            );
         }
     }
 }

@@ -400,6 +400,7 @@ fn is_unprintable(c: char) -> bool {
 mod tests {
     use std::io::Write;
     use std::sync::{Arc, Mutex};
+    use std::time::Duration;
 
     use super::{Fields, Level, Log, MAX_LINE_BYTES, line};
     use crate::base::secret::Secret;
@@ -492,5 +493,23 @@ mod tests {
             line(Level::Warn, &fields, "first\r\nsecond!"),
             "WARN a=\"two words\" b=\"\" c=\"q\\\"\\\\ x\" First  second!\n"
         );
+    }
+
+    #[test]
+    fn the_last_words_of_a_run_wait_a_second_for_a_reader_and_no_other_line_does() {
+        let waits = Arc::new(Mutex::new(vec![]));
+        let asked = Arc::clone(&waits);
+        let full = move |patience| {
+            asked.lock().unwrap().push(patience);
+            false
+        };
+        let log = Log::with_room(Box::new(std::io::sink()), Box::new(full));
+        for level in [Level::Info, Level::Warn, Level::Error, Level::Fatal] {
+            log.write(level, &Fields::new(), "Text.");
+        }
+        let second = Duration::from_secs(1);
+        let expected = [Duration::ZERO, Duration::ZERO, second, second];
+        assert_eq!(*waits.lock().unwrap(), expected);
+        assert_eq!(log.out.lock().unwrap().lost, 4);
     }
 }

@@ -1367,6 +1367,36 @@ fn a_list_that_never_ends_is_an_error() {
     assert!(splunk.files() == before);
 }
 
+#[test]
+fn an_answer_of_the_directory_that_is_too_long_is_refused_at_once() {
+    const MOST: usize = 32 * 1024 * 1024;
+    let docusign = Docusign::new().directory(one_account(100));
+    docusign.fault_on_users(1, Reply::json(200, "{}".to_owned() + &" ".repeat(MOST - 1)));
+    let splunk = Splunk::with_prod(&docusign);
+    let before = splunk.files();
+    let error = failed(&splunk.refresh());
+    assert!(
+        error.contains(&format!("longer than {MOST} bytes")),
+        "{error}"
+    );
+    assert_eq!(docusign.count(Door::Users), 1);
+    assert!(splunk.files() == before);
+}
+
+#[test]
+fn a_list_of_ever_new_users_is_an_error() {
+    let docusign = Docusign::new().directory(one_account(100));
+    let known = "{},".repeat(9_999);
+    for nth in 1..=102 {
+        let page = format!(r#"{{"users":[{known}{{"userId":"{nth}"}}]}}"#);
+        docusign.fault_on_users(nth, Reply::json(200, page));
+    }
+    let splunk = Splunk::with_prod(&docusign);
+    let before = splunk.files();
+    assert!(failed(&splunk.refresh()).contains("does not end: 1010000 rows"));
+    assert!(splunk.files() == before);
+}
+
 /// Rows of [`OLD`] of an input that is none of the tests'.
 fn rows(account: &str, users: Range<usize>) -> String {
     users.fold(String::new(), |mut text, n| {

@@ -67,6 +67,9 @@ mod lookups;
 /// The page Set up says what the code says: arguments, keys, entries in secure storage.
 mod web;
 
+/// Numbers from outside, and where they end: `docs/bounds.md`, and a test beyond each of them that is nowhere else.
+mod bounds;
+
 /// The files that Splunk reads say what the code says, and the modules keep to their import table.
 mod tidy;
 

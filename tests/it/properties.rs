@@ -624,8 +624,8 @@ fn a_checkpoint_that_is_there_is_never_taken_for_absent() {
             paused_until: None,
             ignored_start_from: None,
         };
-        store.save(position("c1"), now).unwrap();
-        store.save(position("c2"), now).unwrap();
+        store.save(&position("c1"), now).unwrap();
+        store.save(&position("c2"), now).unwrap();
         let newest = store.path().to_owned();
         let mut previous = newest.clone().into_os_string();
         previous.push(".previous");

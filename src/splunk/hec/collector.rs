@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::batch::Packed;
 use super::{HecSettings, SettingNames};
-use crate::base::http::{NetworkProblem, exchange, server_text};
+use crate::base::http::{Answer, NetworkProblem, exchange, server_text};
 use crate::base::retry::Patience;
 use crate::splunk::event::Undelivered;
 use crate::splunk::log::{Failure, Fields};
@@ -156,7 +156,7 @@ impl Reply {
 }
 
 /// An answer of the event collector, or of what is in front of it.
-pub(super) struct HecAnswer {
+pub struct HecAnswer {
     pub(super) status: u16,
     pub(super) headers: HeaderMap,
     reply: Reply,
@@ -166,7 +166,7 @@ pub(super) struct HecAnswer {
 
 /// What to do after events have been sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub enum Verdict {
     /// The events have been accepted.
     Accepted,
     /// The same request may succeed later.
@@ -183,7 +183,7 @@ pub(super) enum Verdict {
 
 /// The answer to the question which batches of a channel are acknowledged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum AckVerdict {
+pub enum AckVerdict {
     /// It says it of every batch: [`HecAnswer::acknowledges`].
     Told,
     /// The token does not acknowledge any more.
@@ -197,8 +197,21 @@ pub(super) enum AckVerdict {
 }
 
 impl HecAnswer {
+    /// Reads an answer.
+    #[must_use]
+    pub fn of(answer: Answer) -> Self {
+        Self {
+            status: answer.status,
+            headers: answer.headers,
+            reply: Reply::read(&answer.body),
+            // Now, because the line is perhaps written when nobody knows the token any more.
+            beginning: server_text(&String::from_utf8_lossy(&answer.body)),
+        }
+    }
+
     /// The one table.
-    pub(super) fn verdict(&self) -> Verdict {
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
         match (self.status, self.reply.code) {
             (200..=299, Some(0)) if self.reply.ack != Ack::Unusable => Verdict::Accepted,
             (400, Some(code)) if BAD_EVENTS.contains(&code) => {
@@ -219,7 +232,8 @@ impl HecAnswer {
     }
 
     /// What it says about acknowledgements.
-    pub(super) fn ack_verdict(&self) -> AckVerdict {
+    #[must_use]
+    pub fn ack_verdict(&self) -> AckVerdict {
         match (self.status, self.reply.code, &self.reply.acks) {
             (200..=299, _, Some(_)) => AckVerdict::Told,
             (_, Some(ACKNOWLEDGEMENT_DISABLED), _) => AckVerdict::Disabled,
@@ -230,13 +244,15 @@ impl HecAnswer {
     }
 
     /// Whether it says that the batch with the id `ack` is acknowledged.
-    pub(super) fn acknowledges(&self, ack: u64) -> bool {
+    #[must_use]
+    pub fn acknowledges(&self, ack: u64) -> bool {
         let acks = self.reply.acks.as_ref();
         acks.and_then(|acks| acks.get(&ack.to_string())) == Some(&true)
     }
 
     /// The id under which the batch will be acknowledged, if the token acknowledges.
-    pub(super) fn ack_id(&self) -> Option<u64> {
+    #[must_use]
+    pub fn ack_id(&self) -> Option<u64> {
         match self.reply.ack {
             Ack::Id(id) => Some(id),
             Ack::None | Ack::Unusable => None,
@@ -244,7 +260,8 @@ impl HecAnswer {
     }
 
     /// The status and the beginning of the body, for an answer that is not an event collector's.
-    pub(super) fn in_full(&self) -> String {
+    #[must_use]
+    pub fn in_full(&self) -> String {
         match self.beginning.is_empty() {
             true => format!("{} and no text", self.status),
             false => format!("{} and the text \"{}\"", self.status, self.beginning),
@@ -331,14 +348,7 @@ impl Collector {
 
     fn ask(&self, request: RequestBuilder) -> Result<HecAnswer, NetworkProblem> {
         // Who waits for a confirmation says so once per minute, whatever the reason.
-        let answer = exchange(request, MAX_ANSWER_BYTES, Vec::new(), |_| {})?;
-        Ok(HecAnswer {
-            status: answer.status,
-            headers: answer.headers,
-            reply: Reply::read(&answer.body),
-            // Now, because the line is perhaps written when nobody knows the token any more.
-            beginning: server_text(&String::from_utf8_lossy(&answer.body)),
-        })
+        exchange(request, MAX_ANSWER_BYTES, Vec::new(), |_| {}).map(HecAnswer::of)
     }
 
     pub(super) fn unreachable(&self, problem: &NetworkProblem) -> HecError {
