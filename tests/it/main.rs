@@ -46,6 +46,12 @@ mod resuming;
 /// Nothing is lost: kills, stops, blocked readers, and an account of it all.
 mod delivery;
 
+/// Several members of a search head cluster, and the one position they share.
+mod cluster;
+
+/// The lease: a model of members that are killed, frozen and cut off, and the thread that keeps it.
+mod lease;
+
 /// The way to an HTTP Event Collector: batches, acknowledgements, and all that goes wrong there.
 mod hec;
 

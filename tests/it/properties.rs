@@ -11,8 +11,8 @@ use chrono::{DateTime, Timelike};
 use ds_monitor::base::clock::{SystemClock, Timestamp};
 use ds_monitor::docusign::monitor_api::{Page, Trail};
 use ds_monitor::docusign::rsa_key::PrivateKey;
-use ds_monitor::monitor::position::{Identity, Position, State};
-use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
+use ds_monitor::monitor::position::{Identity, Position};
+use ds_monitor::splunk::checkpoint::{CheckpointStore, Loaded, Opened, State};
 use ds_monitor::splunk::event::{self, EventSink};
 use ds_monitor::splunk::input_definition::InputDefinition;
 use ds_monitor::splunk::log::Log;
@@ -35,6 +35,10 @@ const SEED: &str = "DS_MONITOR_TEST_SEED";
 pub(crate) struct Random(u64);
 
 impl Random {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
     fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
