@@ -244,7 +244,8 @@ fn literals(source: &str) -> Vec<String> {
                         ends
                     })
                     .unwrap();
-                let text = after[..end].replace("\\\n", "\n").replace("\\\"", "\"");
+                let text = after[..end].replace("\\\n", "\n");
+                let text = text.replace("\\\"", "\"").replace("\\\\", "\\");
                 // The reason of an exception from a lint is nobody's message.
                 if !rest[..at].ends_with("reason = ") {
                     literals.push(text.split_whitespace().collect::<Vec<_>>().join(" "));
@@ -260,14 +261,17 @@ fn literals(source: &str) -> Vec<String> {
 
 /// Verbs by which a message says what to do.
 const REMEDIES: &[&str] = &[
-    "Allow", "Ask", "Change", "Check", "Choose", "Clear", "Correct", "Create", "Decrypt", "Delete",
-    "Did", "Disable", "Enable", "Enter", "Export", "Find", "Generate", "Give", "Grant", "Install",
-    "Let", "Log", "Look", "Make", "Move", "Open", "Paste", "Put", "Raise", "Remove", "Replace",
-    "Restart", "See", "Send", "Set", "Start", "Stop", "Upload", "Use", "Wait", "chmod",
+    "Allow", "Ask", "Change", "Check", "Chmod", "Choose", "Clear", "Correct", "Create", "Decrypt",
+    "Delete", "Did", "Disable", "Enable", "Enter", "Export", "Find", "Generate", "Give", "Grant",
+    "Install", "Let", "Log", "Look", "Make", "Move", "Open", "Paste", "Put", "Raise", "Remove",
+    "Replace", "Restart", "See", "Send", "Set", "Start", "Stop", "Upload", "Use", "Wait",
 ];
 
 /// Whether a text says what to do: a verb at the beginning of a sentence, or after a colon and the like, or *must*.
 fn is_remedy(text: &str) -> bool {
+    let requirements = ["be", "begin", "have", "lead", "name", "not"];
+    let mut requirements = requirements.iter().map(|verb| format!("must {verb} "));
+    let requires = requirements.any(|requirement| text.contains(&requirement));
     let clauses = text.split(". ").flat_map(|sentence| {
         let mut parts = sentence.split(": ").flat_map(|part| part.split("; "));
         let first = parts.next().unwrap_or_default().to_owned();
@@ -282,7 +286,7 @@ fn is_remedy(text: &str) -> bool {
     });
     let says = clauses.filter_map(|clause| clause.split(' ').next().map(str::to_owned));
     let mut says = says.map(|word| word.trim_end_matches(['.', ',', '?']).to_owned());
-    text.contains("must ") || says.any(|word| REMEDIES.contains(&word.as_str()) || word == "Chmod")
+    requires || says.any(|word| REMEDIES.contains(&word.as_str()))
 }
 
 /// The longest part of a message that is the same every time.
