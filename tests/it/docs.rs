@@ -77,6 +77,59 @@ fn the_readme_is_one_screen_and_its_cells_are_short() {
 }
 
 #[test]
+fn the_pages_name_the_version_and_the_numbers_that_are_there() {
+    let searches = read("default/savedsearches.conf");
+    let detections = searches.matches("\n[Docusign Detection - ").count();
+    // The page Set up is no dashboard.
+    let views = fs::read_dir(root().join("default/data/ui/views")).unwrap();
+    let dashboards = views.count() - 1;
+    let word = |number: usize| match number {
+        6 => "six".to_owned(),
+        7 => "seven".to_owned(),
+        18 => "eighteen".to_owned(),
+        19 => "nineteen".to_owned(),
+        20 => "twenty".to_owned(),
+        other => other.to_string(),
+    };
+    let (detections, dashboards) = (word(detections), word(dashboards));
+    for (path, said) in [
+        ("README.md", format!("{dashboards} [dashboards]")),
+        ("README.md", format!("all {dashboards} dashboards")),
+        ("README.md", format!("{detections} [detections]")),
+        (".package/README.md", format!("{dashboards} dashboards")),
+        (".package/README.md", format!("{detections} saved searches")),
+        ("docs/dashboards.md", format!("{dashboards} views")),
+        ("docs/detections.md", format!("{detections} saved searches")),
+    ] {
+        assert!(read(path).to_lowercase().contains(&said), "{path}: {said}");
+    }
+    let version = env!("CARGO_PKG_VERSION");
+    for page in pages() {
+        let text = fs::read_to_string(&page).unwrap();
+        for (at, _) in text.match_indices("ds_monitor-0") {
+            let named = format!("ds_monitor-{version}-linux-");
+            assert!(text[at..].starts_with(&named), "{}", page.display());
+        }
+    }
+}
+
+#[test]
+fn the_firewall_has_to_let_the_hosts_through_that_the_parameters_name() {
+    let page = read("docs/deploy.md");
+    let (_, firewall) = page.split_once("### Open the firewall").unwrap();
+    let (firewall, _) = firewall.split_once("\n#").unwrap();
+    let defaults = DS_MONITOR.arguments.iter().filter_map(|it| it.default);
+    let hosts: Vec<&str> = defaults
+        .flat_map(|default| default.split("https://").skip(1))
+        .filter_map(|rest| rest.split([',', ';', ' ', '/']).next())
+        .collect();
+    assert!(hosts.len() >= 5, "{hosts:?}");
+    for host in hosts {
+        assert!(firewall.contains(&format!("`{host}`")), "{host}");
+    }
+}
+
+#[test]
 fn the_readme_of_the_archive_leads_to_nothing_that_is_not_there() {
     let readme = read(".package/README.md");
     assert!(readme.lines().count() <= 50);
