@@ -368,6 +368,9 @@ fn every_message_that_says_what_to_do_is_in_troubleshooting() {
     let mut messages = 0;
     let mut missing = String::new();
     for source in sources {
+        if source.ends_with("help.rs") {
+            continue;
+        }
         for text in literals(&fs::read_to_string(&source).unwrap()) {
             let is_xml = text.starts_with(['<', '\\']) || text.contains("\\n");
             let is_short = text.split(' ').count() < 4;
