@@ -69,8 +69,8 @@ mapfile -t schemes < <(sed -n 's|^\[\(.*\)://.*|\1|p' README/inputs.conf.spec | 
   die "README/inputs.conf.spec has the schemes (${schemes[*]}), src/bin has the programs (${binaries[*]})"
 
 # What is shipped beside the programs and the page; a missing part is found now, not after minutes of building.
-parts=(default lookups README metadata static app.manifest README.md LICENSE)
-ls -d "${parts[@]}" >/dev/null
+parts=(default lookups README metadata static app.manifest LICENSE)
+ls -d "${parts[@]}" .package/README.md >/dev/null
 
 # pkgid ends in @VERSION or #VERSION, whichever path the checkout has.
 version=$(cargo pkgid --locked)
@@ -205,9 +205,12 @@ stage_and_pack() {
   cp "${binaries[@]/#/$built/}" "$stage/bin/"
   find "${parts[@]}" -type f ! -path '*/.*' ! -name '*~' ! -name '*.bak' ! -name '*.orig' ! -name '*.rej' -print0 |
     xargs -0 cp --parents -t "$stage"
+  # README.md of the project leads to pages and pictures that the archive does not hold.
+  cp .package/README.md "$stage/README.md"
   cp web/target/static/* "$stage/appserver/static/"
   write_papers "$arch" "${archive%.spl}.cdx.json" "$stage/LICENSES-THIRD-PARTY.txt"
-  sed -i -e "s/@VERSION@/$version/g" -e "s/@ARCH@/$arch/g" "$stage"/default/*.conf "$stage/app.manifest"
+  sed -i -e "s/@VERSION@/$version/g" -e "s/@ARCH@/$arch/g" "$stage"/default/*.conf \
+    "$stage/app.manifest" "$stage/README.md"
   # Splunk needs the x on its inputs, and AppInspect refuses it anywhere else. The fifth digit clears an inherited setgid.
   find "$stage" -type d -exec chmod 00755 {} +
   find "$stage" -type f -exec chmod 0644 {} +

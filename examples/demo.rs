@@ -470,7 +470,7 @@ fn say_what_next(screen: &mut Screen) -> Result<()> {
         ),
         (
             "Connect it",
-            "README.md leads from the integration key to the first events of your own",
+            "docs/quickstart.md leads from the integration key to the first events of your own",
         ),
         (
             "Look at it",

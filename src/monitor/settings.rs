@@ -31,8 +31,8 @@ pub(crate) const APP: &str = "ds_monitor";
 /// The name by which servers know the program.
 pub const USER_AGENT: &str = concat!(env!("CARGO_PKG_NAME"), "/", env!("CARGO_PKG_VERSION"));
 
-/// The address that the README has administrators register for the integration key. Nothing listens there: the
-/// browser's "cannot be reached" after the consent is the good end.
+/// The address that `docs/docusign-side.md` has administrators register for the integration key. Nothing listens
+/// there: the browser's "cannot be reached" after the consent is the good end.
 pub const CONSENT_REDIRECT: &str = "https://localhost/ds_monitor";
 
 /// The groups of the form.

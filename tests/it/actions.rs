@@ -515,7 +515,7 @@ fn a_pair_that_the_table_does_not_know_comes_out_as_a_row_that_it_then_knows() {
 }
 
 #[test]
-fn the_readme_says_how_many_meanings_are_verified_and_how_many_inferred() {
+fn the_documentation_says_how_many_meanings_are_verified_and_how_many_inferred() {
     let known = || {
         rows()
             .iter()
@@ -534,6 +534,6 @@ fn the_readme_says_how_many_meanings_are_verified_and_how_many_inferred() {
         verified.len(),
         all.len() - verified.len()
     );
-    let readme = read("README.md").replace('\n', " ");
-    assert!(readme.contains(&said), "{said}");
+    let page = read("docs/data.md").replace('\n', " ");
+    assert!(page.contains(&said), "{said}");
 }

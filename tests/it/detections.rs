@@ -593,38 +593,44 @@ fn every_detection_is_set_up_as_an_alert_that_is_off() {
 }
 
 #[test]
-fn the_readme_has_a_line_for_each_detection_with_its_techniques_severity_and_macros() {
-    let readme = read("README.md");
-    let lines: Vec<Vec<&str>> = readme
-        .split_once("## Detections")
-        .and_then(|(_, rest)| rest.split_once("**What Docusign does not tell.**"))
-        .map(|(section, _)| section.lines())
-        .unwrap()
-        .filter_map(|line| line.strip_prefix("| ")?.strip_suffix('|'))
-        .map(|line| line.split('|').map(str::trim).collect())
+fn the_page_has_a_heading_for_each_detection_with_its_techniques_severity_and_macros() {
+    let page = read("docs/detections.md");
+    let page = page.split_once("\n## The detections\n").unwrap().1;
+    let page = page.split_once("\n## ").unwrap().0;
+    let sections: BTreeMap<&str, &str> = page
+        .split("\n### ")
         .skip(1)
+        .map(|section| section.split_once('\n').unwrap())
         .collect();
     let detections = Detection::all();
-    assert_eq!(lines.len(), detections.len());
+    assert_eq!(sections.len(), detections.len());
     for detection in detections {
         let name = detection
             .name
             .strip_prefix("Docusign Detection - ")
             .unwrap();
-        let line = lines.iter().find(|line| line[0] == name);
-        let line = line.unwrap_or_else(|| panic!("{name} has no line"));
+        let section = sections.get(name);
+        let section = section.unwrap_or_else(|| panic!("{name} has no heading"));
+        for part in ["Finds", "False positives", "What to do", "Blind spots"] {
+            assert!(section.contains(&format!("**{part}.**")), "{name}: {part}");
+        }
+        let item = |key: &str| {
+            let mut lines = section.lines();
+            let found = lines.find_map(|line| line.strip_prefix(&format!("- {key}: ")));
+            found.unwrap_or_else(|| panic!("{name}: {key}"))
+        };
         let search = detection.get("search");
-        for technique in line[2].split(", ").filter(|text| is_technique(text)) {
+        for technique in item("ATT&CK").split(", ").filter(|text| is_technique(text)) {
             assert!(search.contains(technique), "{name}: {technique}");
         }
-        for word in line[3].split([' ', ',']) {
+        for word in item("Severity").split([' ', ',']) {
             let known = SEVERITIES.iter().any(|(severity, _)| *severity == word);
             assert!(!known || search.contains(word), "{name}: {word}");
         }
-        let named: BTreeSet<String> = line[4]
+        let named: BTreeSet<String> = item("Macros")
             .split(", ")
-            .filter(|word| !word.is_empty())
-            .map(|word| format!("ds_monitor_{}", word.trim_matches('`')))
+            .filter(|word| *word != "none")
+            .map(|word| word.trim_matches('`').to_owned())
             .collect();
         let used: BTreeSet<String> = macros()
             .into_keys()

@@ -506,7 +506,17 @@ fn searches() -> Vec<(String, String)> {
         let search = setting(&settings, "search").unwrap();
         searches.push((format!("eventtypes.conf [{name}]"), search.to_owned()));
     }
-    searches.extend(searches_of_a_page("README.md", &read("README.md")));
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
+    for entry in fs::read_dir(docs).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "md") {
+            let name = path.file_name().unwrap().to_string_lossy().into_owned();
+            searches.extend(searches_of_a_page(
+                &name,
+                &fs::read_to_string(path).unwrap(),
+            ));
+        }
+    }
     searches
 }
 
@@ -514,9 +524,12 @@ fn searches() -> Vec<(String, String)> {
 /// below it.
 fn searches_of_a_page(name: &str, text: &str) -> Vec<(String, String)> {
     let mut searches: Vec<(String, String)> = vec![];
-    for block in text.split("\n```").skip(1).step_by(2) {
+    for block in text.split("```").skip(1).step_by(2) {
         let mut in_search = false;
+        // A block in a list is indented as a whole.
+        let indent = block.rsplit('\n').next().unwrap_or_default();
         for line in block.lines().skip(1) {
+            let line = line.strip_prefix(indent).unwrap_or(line);
             let begins = [
                 "index=",
                 "sourcetype=",

@@ -79,6 +79,9 @@ mod bounds;
 /// The files that Splunk reads say what the code says, and the modules keep to their import table.
 mod tidy;
 
+/// The documentation says what the code says, and its links lead somewhere.
+mod docs;
+
 /// The search-time files: every name that a setting or a search uses exists.
 mod knowledge;
 
