@@ -15,6 +15,10 @@ pub trait Clock: Send + Sync {
     fn now(&self) -> DateTime<Utc>;
     /// Time since an arbitrary start that never jumps, for measuring.
     fn elapsed(&self) -> Duration;
+    /// The same, but it passes while the machine is suspended, too. For what others may have done meanwhile.
+    fn uptime(&self) -> Duration {
+        self.elapsed()
+    }
     /// Returns after `duration`.
     fn sleep(&self, duration: Duration);
 }
@@ -56,6 +60,16 @@ impl Clock for SystemClock {
 
     fn elapsed(&self) -> Duration {
         self.start.elapsed()
+    }
+
+    #[cfg(target_os = "linux")]
+    fn uptime(&self) -> Duration {
+        use rustix::time::{ClockId, clock_gettime};
+        let time = clock_gettime(ClockId::Boottime);
+        Duration::new(
+            u64::try_from(time.tv_sec).unwrap_or_default(),
+            u32::try_from(time.tv_nsec).unwrap_or_default(),
+        )
     }
 
     fn sleep(&self, duration: Duration) {

@@ -1,5 +1,6 @@
 //! The commands for a person: `check`, `show`, `reset` and `consent`.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use anyhow::{Result, anyhow, bail};
@@ -8,28 +9,32 @@ use serde::Serialize;
 
 use super::checks::{organizations, problem, status, step_of, token, users};
 use super::configure::{Configured, configure};
-use super::position::{Identity, POSITION_LOST, Position, State};
-use super::settings::DS_MONITOR;
+use super::position::{Identity, Position};
+use super::position_store::{self, Look, Place};
+use super::settings::{self, DS_MONITOR, StoreChoice};
 use super::start_from::StartFrom;
 use super::validation::{client, monitor_api, probe};
 use crate::base::clock::Timestamp;
 use crate::docusign::directory_api::{DirectoryApi, Part, scopes};
 use crate::docusign::jwt_grant::JwtGrant;
 use crate::splunk::Session;
-use crate::splunk::checkpoint::{CheckpointStore, Loaded, Opened};
+use crate::splunk::checkpoint::{CheckpointStore, Opened, State};
 use crate::splunk::command_line::{Command, CommandOption, Given, JSON};
 use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::log::{Failure, sentence};
 use crate::splunk::screen::{Finding, Screen};
 use crate::splunk::status::Status;
 
+/// The place that `reset` copies the position from, for an input that is to keep it in a file.
+const KV_STORE: &str = "kvstore";
+
 /// Where `reset` sets the position.
 const TO: CommandOption = CommandOption {
     name: "to",
     value: Some("PLACE"),
-    summary: "a past date such as 2026-01-31, a date-time, earliest, a cursor of Docusign Monitor, or start, which is the input's start_from",
+    summary: "a past date such as 2026-01-31, a date-time, earliest, a cursor of Docusign Monitor, start, which is the input's start_from, or kvstore, which copies the position from the KV store",
     check: |place, now| match place {
-        "start" => Ok(()),
+        "start" | KV_STORE => Ok(()),
         _ => parse_place(place, now).map(|_| ()),
     },
     ..CommandOption::SWITCH
@@ -65,6 +70,7 @@ pub(super) const COMMANDS: &[Command] = &[
         examples: &[
             ("In Splunk, collect again from a day on", "--to 2026-01-31"),
             ("As for a new input", "--to start"),
+            ("From the KV store back to a file", "--to kvstore"),
         ],
         options: &[&TO],
         uses_folder: true,
@@ -92,8 +98,11 @@ fn check(given: &Given, definition: InputDefinition, session: &Session) -> Resul
 /// The steps, to the first one without which the next makes no sense.
 fn check_steps(definition: InputDefinition, session: &Session, screen: &mut Screen) -> Result<()> {
     let InputDefinition {
-        splunkd, stanza, ..
+        splunkd,
+        checkpoint_dir,
+        stanza,
     } = definition;
+    let input = DS_MONITOR.input(&stanza.name);
     let Configured {
         settings,
         key,
@@ -119,6 +128,12 @@ fn check_steps(definition: InputDefinition, session: &Session, screen: &mut Scre
     for note in notes {
         screen.step("", &Finding::Note(note))?;
     }
+    let place = Place::of(settings.position_store, &splunkd, &checkpoint_dir, &input);
+    let kept = match place.and_then(|place| position_store::check(&place, &splunkd)) {
+        Ok(text) => Finding::Ok(text),
+        Err(error) => Finding::Problem(Status::TryAgain, format!("{error:#}")),
+    };
+    screen.step("Position", &kept)?;
 
     let client = client(&settings, &session.clock)?;
     let mut grant = JwtGrant::new(client.clone(), settings.identity.clone(), key.clone());
@@ -168,8 +183,9 @@ fn check_steps(definition: InputDefinition, session: &Session, screen: &mut Scre
 #[derive(Serialize)]
 struct Shown {
     input: String,
-    /// The file that keeps the position.
-    file: String,
+    /// The file or collection that keeps the position.
+    #[serde(flatten)]
+    place: BTreeMap<String, String>,
     /// What is odd, in sentences.
     attention: Vec<String>,
     #[serde(flatten)]
@@ -196,22 +212,22 @@ fn show(given: &Given, definition: InputDefinition, session: &Session) -> Result
     } = definition;
     let input = DS_MONITOR.input(&stanza.name);
     let mut attention = Vec::new();
+    let choice = settings::position_store(&stanza).unwrap_or(StoreChoice::Auto);
     // A position can be shown whatever the configuration looks like.
     if let Err(reason) = configure(stanza, &splunkd, session.clock.now()) {
         attention.push(sentence(&reason.to_string()));
     }
-    let (path, loaded) = CheckpointStore::peek(&checkpoint_dir, &input, POSITION_LOST)?;
-    let saved = match loaded {
-        Loaded::None => None,
-        Loaded::Newest(saved) => Some(saved),
-        Loaded::Previous(saved, problem) => {
-            attention.push(sentence(&format!("{problem}. Using the previous copy")));
-            Some(saved)
-        }
-    };
+    let Look {
+        lines,
+        attention: more,
+        saved,
+    } = position_store::look(&checkpoint_dir, &input, choice, &splunkd, &session.clock)?;
+    attention.extend(more);
     let mut screen = Screen::new(given.has(&JSON))?;
     screen.line("Input", &input)?;
-    screen.line("File", path.display())?;
+    for (label, text) in &lines {
+        screen.line(label, text)?;
+    }
     for text in &attention {
         screen.line("Attention", text)?;
     }
@@ -220,7 +236,10 @@ fn show(given: &Given, definition: InputDefinition, session: &Session) -> Result
     let moment = |time| format!("{}, {} ago", iso(time), Span::between(time, now));
     let mut shown = Shown {
         input,
-        file: path.display().to_string(),
+        place: lines
+            .into_iter()
+            .map(|(label, text)| (label.to_ascii_lowercase(), text))
+            .collect(),
         attention,
         saved: None,
     };
@@ -289,20 +308,27 @@ fn reset(given: &Given, definition: InputDefinition, session: &Session) -> Resul
     let Configured { settings, .. } = configure(stanza, &splunkd, now)
         .map_err(|reason| Failure::of_configuration(&reason.into()))?;
     let start = match given.text(&TO).unwrap_or_default() {
-        "start" => settings.start_from.clone(),
-        place => parse_place(place, now)?,
+        "start" => Some(settings.start_from.clone()),
+        KV_STORE => None,
+        place => Some(parse_place(place, now)?),
     };
-    let Opened::Locked(store) = CheckpointStore::try_open(&checkpoint_dir, &input, now)? else {
+    let Opened::Locked(file) = CheckpointStore::try_open(&checkpoint_dir, &input, now)? else {
         bail!(
             "the input is running: stop it first, in Splunk by disabling it, and start it again after the reset"
         );
     };
-    let backup = store.back_up(now)?;
-    let mut position = Position::first(start.cursor(now), &settings);
-    position.ignored_start_from = settings.start_from.text();
-    store.save(&position, now)?;
+    let clock = &session.clock;
+    let place = Place::of(settings.position_store, &splunkd, &checkpoint_dir, &input)?;
+    let position = match start {
+        Some(start) => Position {
+            ignored_start_from: settings.start_from.text(),
+            ..Position::first(start.cursor(now), &settings)
+        },
+        None => position_store::leave_kv_store(&place, &input, &splunkd, clock)?,
+    };
+    let backup = position_store::set(&file, &place, &input, &splunkd, clock, &position)?;
     screen.line("Input", &input)?;
-    screen.line("Next run", format!("starts after {}", position.cursor))?;
+    screen.line("Next run", format!("starts after {}", position.start()))?;
     match backup {
         Some(path) => screen.line("Backup", path.display())?,
         None => screen.line("Backup", "none: there was no position")?,

@@ -14,16 +14,19 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::pages::Pages;
-use super::position::{Position, State};
+use super::position::Position;
+use super::position_store::{NotSaved, PositionStore};
 use crate::base::clock::Clock;
 use crate::docusign::client::ApiError;
 use crate::docusign::monitor_api::{End, Next, Page, Record, Trail};
 use crate::failures;
 use crate::params::iso;
-use crate::splunk::checkpoint::CheckpointStore;
+use crate::splunk::checkpoint::State;
 use crate::splunk::event::{Event, EventSink, Receipt, Undelivered};
+use crate::splunk::lease::Loss;
 use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::progress::Reached;
+use crate::splunk::status::Status;
 use crate::splunk::status::Status;
 
 /// First pause between two looks at what the reader has taken.
@@ -63,10 +66,10 @@ pub(super) fn drain(pages: &Pages, delivery: &mut Delivery) -> Result<End, Stop>
         pages.give_back(*page);
         delivery.settle()?;
     };
-    delivery.close()?;
     if let End::BudgetSpent { renewed_in } = end {
-        delivery.pause(renewed_in)?;
+        delivery.pause(renewed_in);
     }
+    delivery.close()?;
     Ok(end)
 }
 
@@ -86,8 +89,19 @@ pub(super) enum Stop {
     Docusign(ApiError),
     /// The reader or the event collector does not take the events.
     Undelivered(Undelivered),
+    /// The lease of the run is lost, so that another member collects now.
+    Lost(Loss),
     /// The checkpoint cannot be saved, or a thread ended.
     Other(anyhow::Error),
+}
+
+impl From<NotSaved> for Stop {
+    fn from(not_saved: NotSaved) -> Self {
+        match not_saved {
+            NotSaved::Lost(loss) => Self::Lost(loss),
+            NotSaved::Failed(error) => Self::Other(error),
+        }
+    }
 }
 
 impl From<Undelivered> for Stop {
@@ -110,6 +124,15 @@ impl Stop {
                 ),
             }
             .into(),
+            Self::Lost(loss) => Failure {
+                level: Level::Error,
+                status: Status::TryAgain,
+                fields: Fields::new().with("action", "lose_lease"),
+                sentence: format!(
+                    "The position cannot be saved, so this run stops: {loss}. What it has sent and not saved arrives twice"
+                ),
+            }
+            .into(),
             Self::Other(error) => Failure::of("deliver", &error).into(),
         }
     }
@@ -118,7 +141,7 @@ impl Stop {
 /// The way from events to checkpoints: which pages are under way, and which have arrived.
 pub(super) struct Delivery {
     events: Box<dyn EventSink>,
-    store: CheckpointStore,
+    store: Box<dyn PositionStore>,
     position: Position,
     under_way: VecDeque<PageUnderWay>,
     /// The sink's position up to which everything is saved.
@@ -164,7 +187,7 @@ impl Delivery {
     /// Delivers to `events`, from `position` on.
     pub(super) fn new(
         events: Box<dyn EventSink>,
-        store: CheckpointStore,
+        store: Box<dyn PositionStore>,
         position: Position,
         clock: Arc<dyn Clock>,
         log: Log,
@@ -300,6 +323,7 @@ impl Delivery {
     }
 
     fn save_taken(&mut self) -> Result<(), Stop> {
+        self.store.check()?;
         let progress = self.events.progress();
         let mut lines = Vec::new();
         let mut moved = false;
@@ -350,31 +374,42 @@ impl Delivery {
     /// Waits until everything has been taken, and marks the checkpoint closed.
     fn close(&mut self) -> Result<(), Stop> {
         self.settle_until(|delivery| delivery.under_way.is_empty())?;
-        match self.position.state {
-            State::Open => self.save(State::Closed),
-            State::Closed => Ok(()),
+        if self.position.state == State::Open || self.position.paused_until.is_some() {
+            self.save(State::Closed)?;
         }
+        Ok(self.store.end(&self.position)?)
     }
 
-    /// Has the next runs leave Docusign alone for a time. Everything has been taken by then.
-    fn pause(&mut self, time: Duration) -> Result<(), Stop> {
+    /// Has the next runs leave Docusign alone for a time, once this one is closed.
+    fn pause(&mut self, time: Duration) {
         let until = self.clock.now() + TimeDelta::from_std(time).unwrap_or_default();
         self.position.paused_until = Some(iso(until));
-        self.save(State::Closed)
     }
 
     fn save(&mut self, state: State) -> Result<(), Stop> {
         self.position.state = state;
-        self.store
-            .save(&self.position, self.clock.now())
-            .map_err(Stop::Other)
+        Ok(self.store.save(&self.position)?)
     }
 
     /// Ends a run that cannot continue. What has been taken by now is saved; the checkpoint stays open.
-    pub(super) fn give_up(&mut self, stop: Stop) -> anyhow::Error {
-        match (&stop, self.save_taken()) {
-            (Stop::Undelivered(_), Err(worse)) => worse.into_failure(),
-            _ => stop.into_failure(),
+    ///
+    /// # Errors
+    /// Why it cannot continue, unless another member does.
+    pub(super) fn give_up(&mut self, stop: Stop) -> anyhow::Result<()> {
+        let stop = match (stop, self.save_taken()) {
+            (Stop::Undelivered(_), Err(worse)) | (_, Err(worse @ Stop::Lost(_))) => worse,
+            (stop, _) => stop,
+        };
+        match stop {
+            Stop::Lost(loss @ (Loss::Taken(_) | Loss::Expired)) => {
+                let fields = Fields::new().with("action", "lose_lease");
+                let sentence = format!(
+                    "{loss}. This run stops and saves nothing more; what it has sent and not saved arrives twice."
+                );
+                self.log.warn(&fields, &sentence);
+                Ok(())
+            }
+            stop => Err(stop.into_failure()),
         }
     }
 }

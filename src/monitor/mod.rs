@@ -9,6 +9,7 @@ pub mod configure;
 mod delivery;
 mod pages;
 pub mod position;
+pub mod position_store;
 mod proxy;
 pub mod settings;
 pub mod start_from;
@@ -30,6 +31,7 @@ use crate::splunk::command_line::Command;
 use crate::splunk::event::EventSink;
 use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
 use crate::splunk::input_definition::InputDefinition;
+use crate::splunk::lease::Loss;
 use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::progress::Reached;
 use crate::splunk::rest::{Rest, RestError};
@@ -40,7 +42,8 @@ use crate::splunk::{Input, ModularInput, Open, Session};
 use configure::{Configured, KeySource, Pasted, configure};
 use delivery::{Delivery, Summary, drain};
 use pages::Pages;
-use position::resume;
+use position::{Resumed, resume};
+use position_store::{NotSaved, Opening, Place};
 use settings::{DS_MONITOR, HEC_URL, PRIVATE_KEY_PATH};
 
 /// How long another process may hold the lock of an input without saving anything.
@@ -120,8 +123,8 @@ impl Input for Collection {
         }
         let opened = CheckpointStore::try_open(&self.checkpoint_dir, &self.input, now)
             .map_err(|error| Failure::of("load_checkpoint", &error))?;
-        let store = match opened {
-            Opened::Locked(store) => store,
+        let file = match opened {
+            Opened::Locked(file) => file,
             Opened::Busy(since) => return skip(since, now, &log),
         };
         // Once is enough where runs follow one another.
@@ -129,30 +132,48 @@ impl Input for Collection {
             log.warn(&Fields::new().with("action", "configure"), &note);
         }
         secure(&self.configured, &self.splunkd, &log);
-        warn_of_cluster(&self.splunkd, &log);
         let settings = &self.configured.settings;
+        let (input, splunkd) = (&self.input, &self.splunkd);
+        let not_loaded = |error| Failure::of("load_checkpoint", &error);
+        let place = Place::of(
+            settings.position_store,
+            splunkd,
+            &self.checkpoint_dir,
+            input,
+        )
+        .map_err(not_loaded)?;
+        let opening = position_store::open(file, &place, input, splunkd, session, &log);
+        let mut store = match opening.map_err(not_loaded)? {
+            Opening::Ours(store) => store,
+            Opening::Elsewhere(holder) => {
+                return position_store::leave(Loss::Taken(Some(holder)), &log);
+            }
+        };
         let mut grant = self.grant.clone();
         let mut signed_in = Ok(());
         let skew = || {
             signed_in = grant.token().map(drop);
             self.client.skew()
         };
-        let resumed = resume(&store, settings, &log, &*session.clock, skew);
+        let resumed = resume(&mut *store, settings, &log, &*session.clock, skew);
         // A refusal explains more than a position that could not be set after it.
         signed_in.map_err(failures::failure)?;
-        let mut position = resumed.map_err(|error| Failure::of("load_checkpoint", &error))?;
         let started = session.clock.elapsed();
-        if let Some(pause) = position.pause(session.clock.now()) {
-            log.info(
-                &Fields::new()
-                    .with("action", "wait_for_budget")
-                    .with("renewed_in_s", pause.num_seconds()),
-                "Docusign's calls are left to the account's other integrations until they are renewed.",
-            );
-            report(&self.input, &Summary::default(), false, session, started);
-            return Ok(());
-        }
-        position.paused_until = None;
+        let position = match resumed {
+            Ok(Resumed::Begun(position)) => position,
+            Ok(Resumed::Paused(pause)) => {
+                log.info(
+                    &Fields::new()
+                        .with("action", "wait_for_budget")
+                        .with("renewed_in_s", pause.num_seconds()),
+                    "Docusign's calls are left to the account's other integrations until they are renewed.",
+                );
+                report(input, &place, &Summary::default(), false, session, started);
+                return Ok(());
+            }
+            Err(NotSaved::Lost(loss)) => return position_store::leave(loss, &log),
+            Err(NotSaved::Failed(error)) => return Err(not_loaded(error).into()),
+        };
 
         // Up to here a signal ends the process at once, which costs nothing.
         session.stop_on_signals()?;
@@ -162,11 +183,21 @@ impl Input for Collection {
         let pages = Pages::fetch(stream)?;
         let clock = Arc::clone(&session.clock);
         let mut delivery = Delivery::new(events, store, position, clock, log.clone());
-        let end = drain(&pages, &mut delivery).map_err(|stop| delivery.give_up(stop))?;
+        let end = match drain(&pages, &mut delivery) {
+            Ok(end) => end,
+            Err(stop) => return delivery.give_up(stop),
+        };
 
         let (summary, position) = delivery.finish();
         warn_of_end(end, &position.cursor, &log);
-        report(&self.input, &summary, end.is_caught_up(), session, started);
+        report(
+            input,
+            &place,
+            &summary,
+            end.is_caught_up(),
+            session,
+            started,
+        );
         Ok(())
     }
 }
@@ -254,13 +285,21 @@ fn warn_of_end(end: End, cursor: &str, log: &Log) {
 }
 
 /// The run's last line. A silent feed is one without it, so it is written for a run without events too.
-fn report(input: &str, run: &Summary, is_caught_up: bool, session: &Session, started: Duration) {
+fn report(
+    input: &str,
+    place: &Place,
+    run: &Summary,
+    is_caught_up: bool,
+    session: &Session,
+    started: Duration,
+) {
     let now = session.clock.now();
     let refused = usize::try_from(run.refused).unwrap_or_default();
     let line = Fields::new()
         .with("action", "events_ingested")
         .with("modular_input_name", input)
         .with("sourcetype_ingested", DS_MONITOR.kind)
+        .with_some("member", place.member.as_ref())
         .with("n_events", run.events.saturating_sub(refused))
         .with_some("n_refused", (refused > 0).then_some(refused))
         .with("pages", run.pages)
@@ -313,15 +352,4 @@ fn secure(configured: &Configured, splunkd: &Rest, log: &Log) {
             "A secret is still in clear text in inputs.conf: {error:#}. The next run tries again{remedy}"
         ),
     );
-}
-
-/// On a search head cluster every member would run the input.
-fn warn_of_cluster(splunkd: &Rest, log: &Log) {
-    let instance = splunkd.instance();
-    if instance.is_ok_and(|instance| instance.is_cluster_member()) {
-        log.warn(
-            &Fields::new().with("action", "configure"),
-            "This is a member of a search head cluster, where every member runs the input and every event arrives once per member: move the input to a forwarder.",
-        );
-    }
 }

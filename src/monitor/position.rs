@@ -1,7 +1,7 @@
 //! The position of an input in Docusign's stream, and where its next run starts.
 //!
 //! A position belongs to one stream: it is never used for another, and never taken for absent because it cannot be
-//! read. [`Position`] is what is kept, and [`crate::splunk::checkpoint`] keeps it.
+//! read. [`Position`] is what is kept, and [`super::position_store`] keeps it.
 
 use std::fmt;
 
@@ -9,11 +9,12 @@ use anyhow::{Result, anyhow};
 use chrono::{DateTime, TimeDelta, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::position_store::{NotSaved, PositionStore};
 use super::settings::Settings;
 use crate::base::clock::Clock;
 use crate::docusign::monitor_api::Trail;
 use crate::params::iso;
-use crate::splunk::checkpoint::{CheckpointStore, Loaded, Saved};
+use crate::splunk::checkpoint::{Loaded, Saved, State};
 use crate::splunk::log::{Fields, Log};
 
 /// How far a run steps back when the generation of the endpoint has changed.
@@ -47,16 +48,6 @@ pub struct Position {
     /// The `start_from` that was logged as ignored: once is enough.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ignored_start_from: Option<String>,
-}
-
-/// Whether the last run may have left something to repeat.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum State {
-    /// A run is sending records, or was cut off while it did.
-    Open,
-    /// Nothing before the position can be lost any more.
-    Closed,
 }
 
 /// What makes a cursor meaningless elsewhere.
@@ -119,27 +110,36 @@ impl Identity {
     }
 }
 
-/// Finds the position to continue from, or saves the first one, before the first request to Docusign. `skew` makes that
-/// request, and says how far Docusign's clock is ahead of ours; it is called while the position is still a date.
+/// What a run that resumes finds.
+pub enum Resumed {
+    /// The position from which it collects; it has begun.
+    Begun(Position),
+    /// For this time Docusign's calls are left to others.
+    Paused(TimeDelta),
+}
+
+/// Finds the position to continue from, or the first one, and begins the run there before the first request to
+/// Docusign. `skew` makes that request, and says how far Docusign's clock is ahead of ours; it is called while the
+/// position is still a date.
 ///
 /// # Errors
-/// There is a checkpoint, but it cannot be used, or the first one cannot be saved.
+/// There is a position, but it cannot be used, or the first one cannot be saved, or another member has begun.
 pub fn resume(
-    store: &CheckpointStore,
+    store: &mut dyn PositionStore,
     settings: &Settings,
     log: &Log,
     clock: &dyn Clock,
     skew: impl FnOnce() -> TimeDelta,
-) -> Result<Position> {
+) -> Result<Resumed, NotSaved> {
     let action = |action| Fields::new().with("action", action);
-    let saved = match store.load::<Position>(POSITION_LOST)? {
+    let saved = match store.load()? {
         Loaded::None => {
             let mut position = Position::first(settings.start_from.cursor(clock.now()), settings);
-            store.save(&position, clock.now())?;
+            store.begin(&position, true)?;
             let fields = action("first_run").with("cursor", &position.cursor);
             log.info(&fields, "No position is saved yet; collecting starts here.");
             follow_docusigns_clock(&mut position, true, store, settings, log, clock, skew)?;
-            return Ok(position);
+            return Ok(Resumed::Begun(position));
         }
         Loaded::Newest(saved) => saved,
         Loaded::Previous(saved, problem) => {
@@ -151,8 +151,12 @@ pub fn resume(
             saved
         }
     };
-    let mut position = adopt(saved, store, settings, log)?;
-    note_ignored_start(&mut position, store, settings, log, clock)?;
+    let mut position = adopt(saved, &store.name(), settings, log)?;
+    if let Some(pause) = position.pause(clock.now()) {
+        return Ok(Resumed::Paused(pause));
+    }
+    position.paused_until = None;
+    let is_new = note_ignored_start(&mut position, settings, log);
     if position.state == State::Open {
         let fields = action("resume_after_cut_off")
             .with("cursor", position.start())
@@ -165,8 +169,9 @@ pub fn resume(
         // What has been read before the cut may be lost, so nothing counts as delivered.
         position.trail = Trail::default();
     }
+    store.begin(&position, is_new)?;
     follow_docusigns_clock(&mut position, false, store, settings, log, clock, skew)?;
-    Ok(position)
+    Ok(Resumed::Begun(position))
 }
 
 /// Sets a first position again that a wrong clock of this machine has put into the future, where it would wait for
@@ -174,12 +179,12 @@ pub fn resume(
 fn follow_docusigns_clock(
     position: &mut Position,
     is_new: bool,
-    store: &CheckpointStore,
+    store: &mut dyn PositionStore,
     settings: &Settings,
     log: &Log,
     clock: &dyn Clock,
     skew: impl FnOnce() -> TimeDelta,
-) -> Result<()> {
+) -> Result<(), NotSaved> {
     let Ok(date) = DateTime::parse_from_rfc3339(&position.cursor) else {
         // Docusign's own cursors have nothing to do with clocks.
         return Ok(());
@@ -193,7 +198,7 @@ fn follow_docusigns_clock(
         settings.start_from.require_past(now)?;
         let cursor = settings.start_from.cursor(now);
         *position = Position::first(cursor, settings);
-        store.save(&*position, clock.now())?;
+        store.save(position)?;
     }
     let fields = Fields::new()
         .with("action", "check_clock")
@@ -206,16 +211,11 @@ fn follow_docusigns_clock(
     Ok(())
 }
 
-/// Logs once, not every minute, that a position makes `start_from` meaningless.
-fn note_ignored_start(
-    position: &mut Position,
-    store: &CheckpointStore,
-    settings: &Settings,
-    log: &Log,
-    clock: &dyn Clock,
-) -> Result<()> {
+/// Logs once, not every minute, that a position makes `start_from` meaningless; true if the position notes it now.
+fn note_ignored_start(position: &mut Position, settings: &Settings, log: &Log) -> bool {
     let ignored = settings.start_from.text();
-    if ignored.is_some() && position.ignored_start_from != ignored {
+    let is_new = ignored.is_some() && position.ignored_start_from != ignored;
+    if is_new {
         let fields = Fields::new()
             .with("action", "ignore_start_from")
             .with("cursor", position.start());
@@ -224,18 +224,12 @@ fn note_ignored_start(
             "A position is saved, so start_from is ignored; the command reset --to start would apply it.",
         );
         position.ignored_start_from = ignored;
-        store.save(position, clock.now())?;
     }
-    Ok(())
+    is_new
 }
 
 /// Checks that a saved position belongs to the stream of the settings.
-fn adopt(
-    saved: Saved<Position>,
-    store: &CheckpointStore,
-    settings: &Settings,
-    log: &Log,
-) -> Result<Position> {
+fn adopt(saved: Saved<Position>, name: &str, settings: &Settings, log: &Log) -> Result<Position> {
     let Saved { at, checkpoint } = saved;
     let mut position = checkpoint;
     let identity = Identity::of(settings);
@@ -247,8 +241,7 @@ fn adopt(
         let new_generation = position.identity.generation != identity.generation;
         if !new_generation || position.identity.environment != identity.environment {
             return Err(anyhow!(
-                "the checkpoint {} belongs to {}, but the settings now lead to {}. Put the settings back, or set the position of this input with the command reset, or create a new input with start_from",
-                store.path().display(),
+                "{name} belongs to {}, but the settings now lead to {}. Put the settings back, or set the position of this input with the command reset, or create a new input with start_from",
                 position.identity,
                 identity,
             ));

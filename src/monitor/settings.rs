@@ -22,6 +22,7 @@ use crate::docusign::{BaseUrl, Environment, Generation};
 use crate::failures;
 use crate::params;
 use crate::splunk::hec::{self, HecSettings, SettingNames};
+use crate::splunk::input_definition::Stanza;
 use crate::splunk::scheme::{Argument, DataType, Field, Scheme};
 
 /// The app that holds both inputs.
@@ -151,6 +152,20 @@ pub(crate) const CA_FILE: Argument = Argument {
     ..Argument::OPTIONAL_TEXT
 };
 
+pub(crate) const POSITION_STORE: Argument = Argument {
+    name: "position_store",
+    title: "Position store",
+    description: "Where the position is kept. file: on this instance. kvstore: in Splunk's KV store, for instances that share the input or may be replaced. auto: kvstore on a member of a search head cluster and on Splunk Cloud, else file.",
+    default: Some("auto"),
+    group: DELIVERY,
+    field: Field::Select(&[
+        ("auto", "auto: as this instance needs it"),
+        ("file", "file: on this instance"),
+        ("kvstore", "kvstore: shared by the members of a cluster"),
+    ]),
+    ..Argument::OPTIONAL_TEXT
+};
+
 pub(crate) const HEC_URL: Argument = Argument {
     name: "hec_url",
     title: "HTTP Event Collector",
@@ -219,6 +234,7 @@ pub const DS_MONITOR: Scheme = Scheme {
         PROXY_USER,
         PROXY_PASSWORD,
         CA_FILE,
+        POSITION_STORE,
         HEC_URL,
         HEC_TOKEN,
         AUTH_URL,
@@ -242,8 +258,21 @@ pub struct Settings {
     pub network: Network,
     /// Base address of the Admin API.
     pub admin_url: BaseUrl,
+    /// Where the position is kept.
+    pub position_store: StoreChoice,
     /// The event collector that the events go to; without one, the standard output.
     pub hec: Option<HecSettings>,
+}
+
+/// Where the position is to be kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreChoice {
+    /// As the instance needs it.
+    Auto,
+    /// In a file of the instance.
+    File,
+    /// In Splunk's KV store.
+    KvStore,
 }
 
 impl Settings {
@@ -302,6 +331,7 @@ impl Settings {
             start_from,
             network,
             admin_url,
+            position_store: position_store(stanza)?,
             hec,
         })
     }
@@ -315,6 +345,19 @@ fn environment(stanza: &Complete) -> Result<Environment> {
             ENVIRONMENT.name
         )
     })
+}
+
+/// Where the position of an input is to be kept; what `show` asks for before everything else is checked.
+pub(super) fn position_store(stanza: &Stanza) -> Result<StoreChoice> {
+    match stanza.get_or_default(&POSITION_STORE) {
+        "auto" => Ok(StoreChoice::Auto),
+        "file" => Ok(StoreChoice::File),
+        "kvstore" => Ok(StoreChoice::KvStore),
+        _ => bail!(
+            "the parameter {} must be auto, file or kvstore",
+            POSITION_STORE.name
+        ),
+    }
 }
 
 fn limit(stanza: &Complete) -> Result<u32> {
@@ -516,6 +559,7 @@ mod tests {
             ("limit", "-1"),
             ("limit", "1.5"),
             ("limit", "s3cret"),
+            ("position_store", "s3cret"),
             ("proxy_url", "s3cret:3128"),
             ("proxy_url", "socks5://127.0.0.1:1"),
             ("proxy_url", "http://user:s3cret@127.0.0.1:1"),

@@ -14,13 +14,23 @@ use sha2::{Digest, Sha256};
 use crate::base::durable::{Folder, Lock};
 
 /// The version that is written, and the newest that is understood.
-const VERSION: u32 = 1;
+pub(super) const VERSION: u32 = 1;
 
 /// A checkpoint is under 2 kB; cursors are short.
 const MAX_FILE_BYTES: u64 = 1024 * 1024;
 
 /// Characters of a stanza's name that its file name keeps; the hash distinguishes longer ones.
 const MAX_NAME_CHARS: usize = 64;
+
+/// Whether the last run may have left something to repeat.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// A run is at work, or was cut off while it was.
+    Open,
+    /// Nothing before the position can be lost any more.
+    Closed,
+}
 
 /// The checkpoint of one stanza, locked for this process.
 #[derive(Debug)]
@@ -59,8 +69,19 @@ pub enum Loaded<T> {
     Previous(Saved<T>, String),
 }
 
+impl<T> Loaded<T> {
+    /// The checkpoint that can be used, if there is one.
+    #[must_use]
+    pub fn saved(self) -> Option<Saved<T>> {
+        match self {
+            Self::None => None,
+            Self::Newest(saved) | Self::Previous(saved, _) => Some(saved),
+        }
+    }
+}
+
 /// A checkpoint as it was saved.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Saved<T> {
     /// When it was saved, in UTC.
     pub at: DateTime<Utc>,
@@ -162,7 +183,7 @@ impl CheckpointStore {
         let document = Document {
             version: VERSION,
             input: self.files.input.clone(),
-            saved_at: now.to_rfc3339_opts(SecondsFormat::Millis, true),
+            saved_at: saved_at(now),
             checkpoint,
         };
         let mut bytes = serde_json::to_vec_pretty(&document).context("could not print JSON")?;
@@ -260,6 +281,11 @@ impl Files {
             checkpoint: document.checkpoint,
         }))
     }
+}
+
+/// A time as a checkpoint holds it.
+pub(super) fn saved_at(now: DateTime<Utc>) -> String {
+    now.to_rfc3339_opts(SecondsFormat::Millis, true)
 }
 
 /// Why a file is not a usable checkpoint; only a damaged one may be replaced by the previous copy.

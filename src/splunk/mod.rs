@@ -11,6 +11,8 @@ mod form;
 pub mod hec;
 mod help;
 pub mod input_definition;
+pub mod kv_store;
+pub mod lease;
 pub mod log;
 pub mod progress;
 pub mod rest;

@@ -6,6 +6,7 @@
 //! API reference, `output_mode=json`.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -16,7 +17,9 @@ use serde_json::{Map, Value};
 
 use super::certificate::accept_only_splunkds;
 use crate::base::durable;
-use crate::base::http::{NetworkProblem, PlainHttp, base_url, exchange, is_loopback, server_text};
+use crate::base::http::{
+    NetworkProblem, PlainHttp, ProblemKind, base_url, exchange, is_loopback, server_text,
+};
 use crate::base::secret::Secret;
 
 /// splunkd is on this machine or next to it.
@@ -41,11 +44,10 @@ const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC
 /// The entries of the inputs of all apps and users.
 const INPUTS: [&str; 5] = ["servicesNS", "-", "-", "data", "inputs"];
 
-/// The splunkd that started this process, or the knowledge that there is none.
+/// The splunkd that started this process, or the knowledge that there is none. Clones share the connection.
 #[derive(Clone)]
-pub struct Rest(Result<Connection, NoConnection>);
+pub struct Rest(Arc<Result<Connection, NoConnection>>);
 
-#[derive(Clone)]
 struct Connection {
     http: Client,
     base: Url,
@@ -99,11 +101,26 @@ struct Message {
 }
 
 /// What `server/info` says this instance is.
+#[derive(Debug, Default)]
 pub struct Instance {
     roles: Vec<String>,
+    is_cloud: bool,
+    guid: Option<String>,
 }
 
 impl Instance {
+    /// The name by which Splunk itself tells instances apart.
+    #[must_use]
+    pub fn guid(&self) -> Option<&str> {
+        self.guid.as_deref()
+    }
+
+    /// Whether it belongs to Splunk Cloud.
+    #[must_use]
+    pub fn is_cloud(&self) -> bool {
+        self.is_cloud
+    }
+
     /// Whether it is a member of a search head cluster, where every member starts every input.
     #[must_use]
     pub fn is_cluster_member(&self) -> bool {
@@ -128,6 +145,8 @@ impl Instance {
 pub enum RestError {
     /// The input runs without splunkd.
     NoSplunkd,
+    /// Nothing takes connections at splunkd's address, as on a forwarder whose REST interface is off; the text says why.
+    NotListening(String),
     /// splunkd cannot be asked, or its answer makes no sense; the text says why.
     Unusable(String),
     /// splunkd says no.
@@ -145,7 +164,7 @@ impl RestError {
     pub fn status(&self) -> Option<u16> {
         match self {
             Self::Refused { status, .. } => Some(*status),
-            Self::NoSplunkd | Self::Unusable(_) => None,
+            Self::NoSplunkd | Self::NotListening(_) | Self::Unusable(_) => None,
         }
     }
 }
@@ -154,7 +173,7 @@ impl fmt::Display for RestError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoSplunkd => f.write_str("there is no splunkd here"),
-            Self::Unusable(text) => f.write_str(text),
+            Self::NotListening(text) | Self::Unusable(text) => f.write_str(text),
             Self::Refused { status, text } => write!(f, "splunkd answered {status} ({text})"),
         }
     }
@@ -180,13 +199,17 @@ impl Rest {
     /// The splunkd at `server_uri`, for example `https://127.0.0.1:8089`, opened by `session_key`.
     #[must_use]
     pub fn new(server_uri: &str, session_key: Secret) -> Self {
-        Self(Connection::new(server_uri, session_key))
+        Self(Arc::new(Connection::new(server_uri, session_key)))
     }
 
     /// No splunkd: the input runs from a plain file.
     #[must_use]
     pub fn none() -> Self {
-        Self(Err(NoConnection::Standalone))
+        Self(Arc::new(Err(NoConnection::Standalone)))
+    }
+
+    fn connection(&self) -> Result<&Connection, RestError> {
+        Ok(self.0.as_ref().as_ref()?)
     }
 
     /// Reads the entries below a path; `count=-1` makes that all of them.
@@ -194,7 +217,7 @@ impl Rest {
     /// # Errors
     /// splunkd refuses or cannot be reached.
     pub fn get(&self, path: &[&str]) -> Result<Vec<Entry>, RestError> {
-        let connection = self.0.as_ref()?;
+        let connection = self.connection()?;
         let mut url = connection.url(path);
         url.set_query(Some("output_mode=json&count=-1"));
         let body = connection.send(connection.http.request(Method::GET, url))?;
@@ -220,7 +243,7 @@ impl Rest {
     /// # Errors
     /// splunkd refuses or cannot be reached.
     pub fn post(&self, path: &[&str], form: &[(&str, &str)]) -> Result<(), RestError> {
-        let connection = self.0.as_ref()?;
+        let connection = self.connection()?;
         let mut url = connection.url(path);
         url.set_query(Some("output_mode=json"));
         let request = connection.http.request(Method::POST, url);
@@ -229,16 +252,47 @@ impl Rest {
             .map(|_| ())
     }
 
+    /// Calls an endpoint that takes and answers plain JSON, within `limit`, and returns the body of its answer.
+    ///
+    /// # Errors
+    /// splunkd refuses or cannot be reached.
+    pub(super) fn call(
+        &self,
+        method: Method,
+        path: &[&str],
+        query: &[(&str, &str)],
+        json: Option<Vec<u8>>,
+        limit: Duration,
+    ) -> Result<Vec<u8>, RestError> {
+        let connection = self.connection()?;
+        let mut request = connection
+            .http
+            .request(method, connection.url(path))
+            .query(query)
+            .timeout(limit);
+        if let Some(json) = json {
+            request = request
+                .header("Content-Type", "application/json")
+                .body(json);
+        }
+        connection.send(request)
+    }
+
     /// What this instance is.
     ///
     /// # Errors
     /// splunkd refuses or cannot be reached.
     pub fn instance(&self) -> Result<Instance, RestError> {
-        let info = self.get_one(&["services", "server", "info"])?;
-        let roles = info.and_then(|mut info| info.content.remove("server_roles"));
+        let Some(info) = self.get_one(&["services", "server", "info"])? else {
+            return Ok(Instance::default());
+        };
+        let roles = info.content.get("server_roles").cloned();
         let roles = roles.and_then(|roles| serde_json::from_value(roles).ok());
         Ok(Instance {
             roles: roles.unwrap_or_default(),
+            // The word by which Splunk's own library for add-ons tells Splunk Cloud.
+            is_cloud: info.text("instance_type").as_deref() == Some("cloud"),
+            guid: info.text("guid").map(|guid| server_text(&guid)),
         })
     }
 
@@ -305,10 +359,14 @@ impl Connection {
 
     fn send(&self, request: RequestBuilder) -> Result<Vec<u8>, RestError> {
         let unreachable = |problem: NetworkProblem| {
-            RestError::Unusable(format!(
+            let text = format!(
                 "splunkd's REST interface cannot be reached: {}",
                 problem.text
-            ))
+            );
+            match problem.kind {
+                ProblemKind::Connection => RestError::NotListening(text),
+                _ => RestError::Unusable(text),
+            }
         };
         let authorization = format!("Splunk {}", self.session_key.expose());
         let request = request.header("Authorization", authorization);

@@ -68,7 +68,7 @@ pub(crate) const RAW_FIELDS: [&str; 50] = [
 ];
 
 /// Settings that Splunk knows, as far as this app uses them; one that ends in `-` is the beginning of its name.
-const SETTINGS: [(&str, &[&str]); 8] = [
+const SETTINGS: [(&str, &[&str]); 9] = [
     (
         "props",
         &[
@@ -98,6 +98,7 @@ const SETTINGS: [(&str, &[&str]); 8] = [
     ),
     ("macros", &["definition", "iseval", "args"]),
     ("eventtypes", &["search", "description"]),
+    ("collections", &["replicate", "field.-"]),
     ("tags", TAGS),
     (
         "savedsearches",

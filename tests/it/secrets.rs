@@ -298,25 +298,3 @@ fn a_mask_without_a_stored_key_asks_for_the_key_again() {
     }
     assert!(docusign.requests().is_empty());
 }
-
-#[test]
-fn a_member_of_a_search_head_cluster_is_warned() {
-    let docusign = Docusign::new();
-    let splunkd = Splunkd::start();
-    let folder = tempdir().unwrap();
-    let input = Input::for_docusign("prod", &docusign, folder.path()).saved_in(&splunkd);
-    assert!(
-        !input
-            .run(ds_monitor())
-            .stderr
-            .contains("search head cluster")
-    );
-    splunkd.server_roles(&["search_head", "shc_member"]);
-    let run = input.run(ds_monitor());
-    run.assert_exit(0);
-    assert!(
-        run.stderr.contains("search head cluster"),
-        "{}",
-        run.report()
-    );
-}

@@ -1,7 +1,7 @@
 //! Scripted stand-ins for the outside worlds, and a runner for the real binaries.
 //!
 //! [`conf`], [`search_time`] and [`spl`] do what Splunk does with this app's settings and searches, without Splunk.
-//! [`docusign`], [`splunkd`] and [`hec`] answer on loopback through the small server of [`http`], which can also fail in
+//! [`docusign`], [`splunkd`] with its [`kv_store`], and [`hec`] answer on loopback through the small server of [`http`], which can also fail in
 //! the ways a network does; [`tls`] and [`proxy`] can stand in between. [`input`] starts a binary the way splunkd
 //! does and reads back what it wrote. [`splunk_web`] serves the page Set up to a browser, and [`serve`] keeps it up for a
 //! person. The integration tests, the demo in `examples/` and the benchmark share this
@@ -22,6 +22,7 @@ pub mod docusign;
 pub mod hec;
 pub mod http;
 pub mod input;
+pub mod kv_store;
 pub mod proxy;
 pub mod search_time;
 pub mod serve;

@@ -10,11 +10,15 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use serde_json::{Map, Value, json};
 
 use super::http::{Reply, Request, Server};
+use super::kv_store::KvStore;
 
 /// The only session key that is let in.
 pub const SESSION_KEY: &str = "stand-in-session-key-4cb7e07f9d5e4fb3";
 
 const APP: &str = "ds_monitor";
+
+/// The GUID of an instance that is no member of anything.
+const GUID: &str = "5C1E0A7B-3A3D-4F07-9D0C-6E1F2A3B4C5D";
 
 /// A running stand-in, which stops when it is dropped.
 pub struct Splunkd {
@@ -35,7 +39,13 @@ struct State {
     /// App and parameters by kind and name.
     inputs: BTreeMap<(String, String), (String, Params)>,
     server_roles: Vec<String>,
+    guid: String,
+    is_cloud: bool,
     refusals: BTreeMap<String, u16>,
+    is_cut_off: bool,
+    kv_store: KvStore,
+    /// Seconds that the clock of this instance is ahead of the others'.
+    clock_ahead: i64,
 }
 
 impl Splunkd {
@@ -48,7 +58,38 @@ impl Splunkd {
         });
         let splunkd = Self { state, server };
         splunkd.server_roles(&["indexer", "license_master"]);
+        GUID.clone_into(&mut splunkd.state().guid);
         splunkd
+    }
+
+    /// A member of a search head cluster, which shares its KV store with the others.
+    pub fn member(guid: &str, kv_store: &KvStore) -> Self {
+        let splunkd = Self::start();
+        splunkd.server_roles(&["search_head", "shc_member"]);
+        guid.clone_into(&mut splunkd.state().guid);
+        splunkd.state().kv_store = kv_store.clone();
+        splunkd
+    }
+
+    /// Makes it an instance of Splunk Cloud.
+    pub fn in_cloud(self) -> Self {
+        self.state().is_cloud = true;
+        self
+    }
+
+    /// The KV store.
+    pub fn kv_store(&self) -> KvStore {
+        self.state().kv_store.clone()
+    }
+
+    /// The clock of this instance is so many seconds ahead of the others'.
+    pub fn clock_ahead(&self, seconds: i64) {
+        self.state().clock_ahead = seconds;
+    }
+
+    /// Resets every connection, or takes them again.
+    pub fn cut_off(&self, is_cut_off: bool) {
+        self.state().is_cut_off = is_cut_off;
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -145,6 +186,26 @@ impl Splunkd {
 
 impl State {
     fn answer(&mut self, request: &Request) -> Reply {
+        if self.is_cut_off {
+            return Reply::reset();
+        }
+        let segments = request.segments();
+        let path: Vec<&str> = segments.iter().map(String::as_str).collect();
+        if let [
+            "servicesNS",
+            "nobody",
+            APP,
+            "storage",
+            "collections",
+            "data",
+            name,
+        ] = path[..]
+        {
+            return match self.refusal(request) {
+                Some((status, text)) => refused(status, text),
+                None => self.kv_store.answer(request, name, self.clock_ahead),
+            };
+        }
         let mut form: Params = request.form().into_iter().collect();
         let mode = form.remove("output_mode");
         if request.query("output_mode").or(mode.as_deref()) != Some("json") {
@@ -162,27 +223,37 @@ impl State {
                 let body = json!({"entry": entries, "paging": paging, "messages": []});
                 Reply::json(if creates { 201 } else { 200 }, body)
             }
-            Err((status, text)) => {
-                let message = json!({"type": "ERROR", "text": text});
-                Reply::json(status, json!({ "messages": [message] }))
-            }
+            Err((status, text)) => refused(status, text),
         }
     }
 
-    fn entries(&mut self, request: &Request, form: Params) -> Answer {
+    /// Why the request is not even looked at.
+    fn refusal(&self, request: &Request) -> Option<(u16, &'static str)> {
         if request.header("authorization") != Some(&format!("Splunk {SESSION_KEY}")) {
-            return Err((401, "call not properly authenticated"));
+            return Some((401, "call not properly authenticated"));
         }
-        for (part, &status) in &self.refusals {
-            if status != 200 && request.target.contains(part) {
-                return Err((status, "The script says so."));
-            }
+        let mut refusals = self.refusals.iter();
+        refusals
+            .find(|(part, status)| **status != 200 && request.target.contains(*part))
+            .map(|(_, status)| (*status, "The script says so."))
+    }
+
+    fn entries(&mut self, request: &Request, form: Params) -> Answer {
+        if let Some(refusal) = self.refusal(request) {
+            return Err(refusal);
         }
         let segments = request.segments();
         let path: Vec<&str> = segments.iter().map(String::as_str).collect();
         match (request.method.as_str(), path.as_slice()) {
             ("GET", ["services", "server", "info"] | ["servicesNS", _, _, "server", "info"]) => {
-                let content = json!({"server_roles": self.server_roles, "version": "9.4.1"});
+                let mut content = json!({
+                    "server_roles": self.server_roles,
+                    "guid": self.guid,
+                    "version": "9.4.1",
+                });
+                if self.is_cloud {
+                    content["instance_type"] = "cloud".into();
+                }
                 Ok(vec![entry("server-info", "", content)])
             }
             ("GET", ["servicesNS", "nobody", APP, "storage", "passwords"]) => Ok(self.passwords()),
@@ -280,6 +351,11 @@ impl State {
             _ => Err((405, "Method Not Allowed")),
         }
     }
+}
+
+fn refused(status: u16, text: &str) -> Reply {
+    let message = json!({"type": "ERROR", "text": text});
+    Reply::json(status, json!({ "messages": [message] }))
 }
 
 fn not_found() -> Answer {
