@@ -9,6 +9,7 @@ mod refresh;
 mod rows;
 mod settings;
 pub mod table;
+mod turn;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::docusign::client::Client;
 use crate::docusign::directory_api::DirectoryApi;
 use crate::failures;
 use crate::monitor::configure::Configured;
+use crate::monitor::position_store::Place;
 use crate::monitor::settings::DS_MONITOR;
 use crate::params::iso;
 use crate::splunk::command_line::Command;
@@ -29,6 +31,7 @@ use crate::splunk::{ModularInput, Session};
 use refresh::Refresh;
 use rows::{CsvRows, EventRows, Rows};
 use settings::{LookupSettings, Output};
+use turn::Turn;
 
 pub use rows::{ACCOUNTS, USERS};
 pub use settings::DS_LOOKUPS;
@@ -64,13 +67,20 @@ impl ModularInput for DsLookups {
         } = definition;
         let failure = |error: anyhow::Error| Failure::of_configuration(&error);
         let now = session.clock.now();
-        let log = session.log.for_input(&DS_LOOKUPS.input(&stanza.name));
+        let input = DS_LOOKUPS.input(&stanza.name);
+        let log = session.log.for_input(&input);
         let settings = LookupSettings::of(&stanza, &splunkd).map_err(failure)?;
         let Configured {
             settings: monitor,
             key,
             ..
         } = settings.monitor(&splunkd, now).map_err(failure)?;
+        let store = monitor.position_store;
+        let place = Place::of(store, &splunkd, &checkpoint_dir, &input).map_err(failure)?;
+        let turn = Turn::take(&place, &input, &splunkd, session, &log);
+        let Some(turn) = turn.map_err(failure)? else {
+            return Ok(());
+        };
 
         let mut network = monitor.network;
         network.patience.budget = LONGEST_BUDGET_WAIT;
@@ -101,6 +111,7 @@ impl ModularInput for DsLookups {
             )),
         };
         let refreshed = Refresh::new(directory, rows, log.clone()).run(&settings);
+        let refreshed = turn.end(refreshed, &log);
         match refreshed.map_err(|error| error.downcast::<Failure>()) {
             // Not the end of anything: the tables stay as they are until the next refresh.
             Err(Ok(put_off)) if put_off.level == Level::Info => {
