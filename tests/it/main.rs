@@ -46,6 +46,9 @@ mod resuming;
 /// Nothing is lost: kills, stops, blocked readers, and an account of it all.
 mod delivery;
 
+/// Several members of a search head cluster, and the one position they share.
+mod cluster;
+
 /// The way to an HTTP Event Collector: batches, acknowledgements, and all that goes wrong there.
 mod hec;
 

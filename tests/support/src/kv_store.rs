@@ -123,7 +123,9 @@ impl KvStore {
             "GET" => Reply::json(200, state.find(request, &query, clock_ahead)),
             "POST" => state.insert(request, clock_ahead),
             "DELETE" => {
-                state.write(|documents| documents.retain(|_, it| !matches(it, &query)));
+                if state.documents.values().any(|it| matches(it, &query)) {
+                    state.write(|documents| documents.retain(|_, it| !matches(it, &query)));
+                }
                 Reply::text(200, "text/plain", "")
             }
             _ => refusal(405, "Method Not Allowed"),
