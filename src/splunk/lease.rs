@@ -425,9 +425,7 @@ struct Kept<T> {
     saves: u64,
     /// How many of the saves the newest document has.
     appended: u64,
-    /// [`Clock::uptime`] when the newest document was appended.
-    appended_at: Duration,
-    /// [`Clock::uptime`] at the end of the lease.
+    /// [`Clock::uptime`] at the end of the lease that the newest document began.
     lease_end: Duration,
     /// Why the last attempt to append failed, if it did.
     trouble: Option<KvError>,
@@ -449,7 +447,6 @@ impl<T: Serialize + Clone + Send + 'static> Keeper<T> {
                 checkpoint,
                 saves: 0,
                 appended: 0,
-                appended_at: log.clock.uptime(),
                 lease_end: log.lease_end(),
                 trouble: None,
                 is_last: false,
@@ -554,7 +551,7 @@ impl<T: Serialize + Clone> Shared<T> {
 
     /// The age of the newest document.
     fn age(&self, kept: &Kept<T>) -> Duration {
-        self.clock.uptime().saturating_sub(kept.appended_at)
+        (self.clock.uptime() + LEASE).saturating_sub(kept.lease_end)
     }
 
     fn keep(&self, mut log: SharedLog, stop: &AtomicBool) {
@@ -580,7 +577,6 @@ impl<T: Serialize + Clone> Shared<T> {
                     let mut kept = self.lock();
                     kept.appended = saves;
                     kept.trouble = None;
-                    kept.appended_at = self.clock.uptime();
                     kept.lease_end = log.lease_end();
                     drop(kept);
                     self.changed.notify_all();

@@ -49,6 +49,9 @@ mod delivery;
 /// Several members of a search head cluster, and the one position they share.
 mod cluster;
 
+/// The lease: a model of members that are killed, frozen and cut off, and the thread that keeps it.
+mod lease;
+
 /// The way to an HTTP Event Collector: batches, acknowledgements, and all that goes wrong there.
 mod hec;
 
