@@ -1,14 +1,17 @@
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::time::Duration;
 
+use chrono::{DateTime, TimeDelta, Utc};
 use ds_monitor::base::clock::{Clock, SystemClock};
 use ds_monitor::monitor::position_store::COLLECTION;
 use ds_monitor::splunk::checkpoint::file_stem;
 use serde_json::{Value, json};
 use tempfile::{TempDir, tempdir};
 
-use crate::ds_monitor;
-use support::docusign::{Docusign, PRIVATE_KEY, cursor_at, sample_records};
+use crate::properties::Random;
+use crate::{ds_lookups, ds_monitor};
+use support::docusign::{Docusign, PRIVATE_KEY, USER_ID, cursor_at, sample_records};
 use support::hec::Hec;
 use support::input::{DEADLINE, Input, LogLine, Outcome, Running};
 use support::kv_store::{KvStore, Outage};
@@ -53,7 +56,7 @@ impl Cluster {
     }
 
     fn newest(&self) -> Value {
-        self.kv_store.newest().expect("there is a document")
+        self.kv_store.newest().unwrap()
     }
 
     /// Another member's document comes next, with these changes.
@@ -296,6 +299,11 @@ fn a_frozen_run_whose_lease_was_taken_saves_nothing_when_it_wakes_up() {
     frozen.wait_for_stderr("action=page_ingested", DEADLINE);
     frozen.signal("STOP");
     let run_id = cluster.newest()["run"].clone();
+    let saved_by_it = || {
+        let inserted = cluster.kv_store.inserted().into_iter();
+        inserted.filter(|it| it["run"] == run_id).count()
+    };
+    let saved_before = saved_by_it();
 
     cluster.end_lease(16);
     let other = cluster.run(1);
@@ -308,9 +316,7 @@ fn a_frozen_run_whose_lease_was_taken_saves_nothing_when_it_wakes_up() {
     let lost = line(&frozen, "WARN", "lose_lease");
     assert!(lost.sentence.contains(MEMBERS[1]), "{}", lost.raw);
     assert_eq!(cluster.kv_store.documents(), after);
-    let by_the_frozen = cluster.kv_store.inserted().into_iter();
-    let by_the_frozen = by_the_frozen.filter(|document| document["run"] == run_id);
-    assert_eq!(by_the_frozen.count(), 1);
+    assert_eq!(saved_by_it(), saved_before);
     assert!(!frozen.stderr.contains("events_ingested"));
     // And what it would have left behind costs nobody anything.
     assert_eq!(data(cluster.run(0).assert_exit(0)), [""; 0]);
@@ -702,4 +708,174 @@ fn what_an_event_collector_has_confirmed_before_a_takeover_is_not_repeated_by_it
     for document in leased.iter().filter(|it| it["state"] == "open") {
         assert_eq!(document["cursor"], document["cursor_before_last_records"]);
     }
+}
+
+/// `[ds_lookups://daily]` on a member, which sends its rows to an index.
+fn lookups(member: &Member, folder: &TempDir) -> Input {
+    Input::ds_lookups("daily")
+        .param("monitor_input", "prod")
+        .param("output", "index")
+        .checkpoint_dir(folder.path())
+        .splunkd(&member.splunkd)
+}
+
+#[test]
+fn one_member_refreshes_the_lookups() {
+    let docusign = Docusign::new();
+    let cluster = Cluster::of(2, &docusign);
+    let folder = tempdir().unwrap();
+    let inputs: Vec<_> = cluster
+        .members
+        .iter()
+        .map(|member| {
+            member.input.clone().saved_in(&member.splunkd);
+            lookups(member, &folder)
+        })
+        .collect();
+    let refreshed = inputs[0].run(ds_lookups());
+    line(refreshed.assert_exit(0), "INFO", "lookups_refreshed");
+    assert_eq!(cluster.newest()["state"], "closed");
+    let asked = docusign.requests().len();
+    let left = inputs[1].run(ds_lookups());
+    assert_leaves(&left);
+    assert_eq!(line(&left, "INFO", "skip").field("member"), MEMBERS[0]);
+    assert_eq!(docusign.requests().len(), asked);
+    // The member itself may refresh again, and the other one a day later.
+    line(&inputs[0].run(ds_lookups()), "INFO", "lookups_refreshed");
+    cluster.kv_store.change_newest(|document| {
+        document.insert("saved_at".to_owned(), "2026-01-01T00:00:00Z".into());
+    });
+    line(&inputs[1].run(ds_lookups()), "INFO", "lookups_refreshed");
+
+    // While one is at work, and where one has failed.
+    cluster.kv_store.change_newest(|document| {
+        document.insert("state".to_owned(), "open".into());
+        document.insert("until".to_owned(), in_seconds(40).into());
+    });
+    assert_leaves(&inputs[0].run(ds_lookups()));
+    cluster.end_lease(16);
+    docusign.service_users(&[]);
+    inputs[0].run(ds_lookups()).assert_exit(1);
+    assert_eq!(cluster.newest()["state"], "open");
+    docusign.service_users(&[USER_ID]);
+    cluster.end_lease(16);
+    line(&inputs[1].run(ds_lookups()), "INFO", "lookups_refreshed");
+}
+
+#[test]
+fn without_the_kv_store_no_lookup_is_refreshed() {
+    let docusign = Docusign::new();
+    let cluster = Cluster::of(1, &docusign);
+    let member = &cluster.members[0];
+    member.input.clone().saved_in(&member.splunkd);
+    let folder = tempdir().unwrap();
+    cluster.kv_store.fail(Outage::Down);
+    let run = lookups(member, &folder).run(ds_lookups());
+    run.assert_exit(1);
+    assert!(run.stderr.contains("kvstore-status"), "{}", run.report());
+    assert!(docusign.requests().is_empty());
+}
+
+/// What a member of the long test has read, until `end`.
+fn live(member: &Member, kv_store: &KvStore, seed: u64, end: DateTime<Utc>) -> Vec<String> {
+    let clock = SystemClock::new();
+    let mut random = Random::new(seed);
+    let (mut cut_until, mut read) = (clock.now(), Vec::new());
+    let mut outage_until = None;
+    while clock.now() < end {
+        let mut run = member.input.spawn(ds_monitor());
+        let mut stdout = run.stdout.take().unwrap();
+        let reader = std::thread::spawn(move || {
+            let mut bytes = Vec::new();
+            stdout.read_to_end(&mut bytes).unwrap();
+            bytes
+        });
+        while run.child.try_wait().unwrap().is_none() {
+            clock.sleep(Duration::from_millis(100));
+            member.splunkd.cut_off(clock.now() < cut_until);
+            if outage_until.is_some_and(|until| clock.now() > until) {
+                kv_store.fail(Outage::None);
+                outage_until = None;
+            }
+            let seconds = |random: &mut Random, most| {
+                TimeDelta::seconds(i64::try_from(random.below(most)).unwrap())
+            };
+            match random.below(400) {
+                _ if clock.now() >= end => run.kill(),
+                0 | 1 => run.kill(),
+                2 => {
+                    run.signal("STOP");
+                    let pause = seconds(&mut random, 100);
+                    clock.sleep(pause.to_std().unwrap());
+                    run.signal("CONT");
+                }
+                3 => cut_until = clock.now() + seconds(&mut random, 90),
+                4 => run.terminate(),
+                5 => {
+                    kv_store.fail(*random.pick(&[Outage::Down, Outage::Silent]));
+                    outage_until = Some(clock.now() + seconds(&mut random, 8));
+                }
+                6 => kv_store.lose_answers(1),
+                7 => kv_store.read_behind(random.below(3)),
+                8..20 => kv_store.read_behind(0),
+                _ => {}
+            }
+        }
+        let bytes = reader.join().unwrap();
+        let events = support::input::Event::parse_all(&bytes).0;
+        read.extend(events.into_iter().map(|event| event.data));
+        clock.sleep(Duration::from_secs(1));
+    }
+    member.splunkd.cut_off(false);
+    read
+}
+
+#[test]
+#[ignore = "three members with real binaries take four minutes"]
+fn three_members_that_are_killed_frozen_and_cut_off_miss_no_record() {
+    let records = sample_records(0..1000);
+    // A page a second, so that runs last.
+    let docusign = Docusign::new().records(records.clone()).page_size(5);
+    let cluster = Cluster::of(3, &docusign);
+    let clock = SystemClock::new();
+    let end = clock.now() + TimeDelta::seconds(200);
+    for (member, ahead) in cluster.members.iter().zip([0, 5, 10]) {
+        member.splunkd.clock_ahead(ahead);
+    }
+    let mut read: Vec<String> = std::thread::scope(|scope| {
+        let members = cluster.members.iter().zip(1..);
+        let kv_store = &cluster.kv_store;
+        let lives: Vec<_> = members
+            .map(|(member, seed)| scope.spawn(move || live(member, kv_store, seed, end)))
+            .collect();
+        let reads = lives.into_iter().flat_map(|life| life.join().unwrap());
+        reads.collect()
+    });
+    cluster.kv_store.fail(Outage::None);
+    cluster.kv_store.read_behind(0);
+    cluster.kv_store.lose_answers(0);
+
+    // One goes on alone.
+    docusign.page_size(2000);
+    let died = clock.now();
+    loop {
+        let run = cluster.run(0);
+        read.extend(data(run.assert_exit(0)));
+        if run.stderr.contains("events_ingested") {
+            break;
+        }
+        assert!(clock.now() - died < TimeDelta::seconds(90), "no takeover");
+        clock.sleep(Duration::from_secs(1));
+    }
+    let indexed: BTreeSet<_> = read.iter().collect();
+    let missing: Vec<_> = records.iter().filter(|it| !indexed.contains(it)).collect();
+    assert!(missing.is_empty(), "{} records are missing", missing.len());
+
+    // What a run has inserted stands together: no other has saved between.
+    let inserted = cluster.kv_store.inserted();
+    let mut runs: Vec<_> = inserted.iter().map(|it| it["run"].to_string()).collect();
+    runs.dedup();
+    let distinct: BTreeSet<_> = runs.iter().collect();
+    assert_eq!(distinct.len(), runs.len(), "two runs saved at once");
+    assert!(runs.len() > 5, "{} runs", runs.len());
 }
