@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::time::Duration;
 
@@ -11,10 +11,12 @@ use tempfile::{TempDir, tempdir};
 
 use crate::properties::Random;
 use crate::{ds_lookups, ds_monitor};
+use support::conf::{conf, macros, setting};
 use support::docusign::{Docusign, PRIVATE_KEY, USER_ID, cursor_at, sample_records};
 use support::hec::Hec;
 use support::input::{DEADLINE, Input, LogLine, Outcome, Running};
 use support::kv_store::{KvStore, Outage};
+use support::spl::{Row, Search, World};
 use support::splunkd::Splunkd;
 
 /// The GUIDs of members.
@@ -878,4 +880,69 @@ fn three_members_that_are_killed_frozen_and_cut_off_miss_no_record() {
     let distinct: BTreeSet<_> = runs.iter().collect();
     assert_eq!(distinct.len(), runs.len(), "two runs saved at once");
     assert!(runs.len() > 5, "{} runs", runs.len());
+}
+
+/// A line `page_ingested` as the search finds it: the minute, the host, the cursors and the number of events.
+fn page(minute: i64, host: &str, from: &str, to: &str, n_events: usize) -> Row {
+    let time = 1_790_000_000 + minute * 60;
+    let n_events = n_events.to_string();
+    [
+        ("_time", time.to_string().as_str()),
+        ("index", "_internal"),
+        ("sourcetype", "splunkd"),
+        ("_raw", "ExecProcessor ds_monitor action=page_ingested"),
+        ("host", host),
+        ("input", "ds_monitor://prod"),
+        ("action", "page_ingested"),
+        ("cursor_from", from),
+        ("cursor_to", to),
+        ("n_events", &n_events),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), vec![value.to_owned()]))
+    .collect()
+}
+
+#[test]
+fn a_search_finds_two_members_that_collect_at_once_and_no_takeover() {
+    let name = "Docusign Monitor - Two members collect";
+    let settings = &conf("savedsearches").into_iter().find(|it| it.0 == name);
+    let search = setting(&settings.as_ref().unwrap().1, "search").unwrap();
+    // The reader of searches computes no texts of times.
+    let search = search.replace("| convert ctime(last_time)", "");
+    let search = Search::parse(&search, &macros()).unwrap();
+    let find = |events: Vec<Row>| {
+        let world = World {
+            now: 1_790_000_000 + 3600,
+            events,
+            lookups: BTreeMap::new(),
+            earliest: "-4h".to_owned(),
+            latest: "now".to_owned(),
+        };
+        search.run(&world).unwrap()
+    };
+    // One position, and three members that take turns; the second takes over and steps back.
+    let taking_turns = vec![
+        page(0, "a", "c0", "c1", 5),
+        page(1, "a", "c1", "c2", 5),
+        page(2, "b", "c1", "c2", 5),
+        page(3, "a", "c2", "c3", 5),
+        page(4, "c", "c3", "c4", 0),
+        page(5, "b", "c4", "c5", 5),
+        page(6, "a", "c5", "c6", 5),
+        page(7, "a", "c6", "c7", 5),
+    ];
+    assert_eq!(find(taking_turns), Vec::<Row>::new());
+    // A position each.
+    let alone = (0..5).flat_map(|n| {
+        let (from, to) = (format!("c{n}"), format!("c{}", n + 1));
+        [
+            page(2 * n, "a", &from, &to, 5),
+            page(2 * n + 1, "b", &format!("d{n}"), &format!("d{}", n + 1), 5),
+        ]
+    });
+    let found = find(alone.collect());
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0]["input"], ["ds_monitor://prod"]);
+    assert_eq!(found[0]["members"], ["a", "b"]);
 }
