@@ -160,7 +160,7 @@ impl Input for Collection {
         signed_in.map_err(failures::failure)?;
         let started = session.clock.elapsed();
         let position = match resumed {
-            Ok(Resumed::Begun(position)) => position,
+            Ok(Resumed::Begun(position)) => *position,
             Ok(Resumed::Paused(pause)) => {
                 log.info(
                     &Fields::new()

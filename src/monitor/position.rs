@@ -113,7 +113,7 @@ impl Identity {
 /// What a run that resumes finds.
 pub enum Resumed {
     /// The position from which it collects; it has begun.
-    Begun(Position),
+    Begun(Box<Position>),
     /// For this time Docusign's calls are left to others.
     Paused(TimeDelta),
 }
@@ -139,7 +139,7 @@ pub fn resume(
             let fields = action("first_run").with("cursor", &position.cursor);
             log.info(&fields, "No position is saved yet; collecting starts here.");
             follow_docusigns_clock(&mut position, true, store, settings, log, clock, skew)?;
-            return Ok(Resumed::Begun(position));
+            return Ok(Resumed::Begun(Box::new(position)));
         }
         Loaded::Newest(saved) => saved,
         Loaded::Previous(saved, problem) => {
@@ -171,7 +171,7 @@ pub fn resume(
     }
     store.begin(&position, is_new)?;
     follow_docusigns_clock(&mut position, false, store, settings, log, clock, skew)?;
-    Ok(Resumed::Begun(position))
+    Ok(Resumed::Begun(Box::new(position)))
 }
 
 /// Sets a first position again that a wrong clock of this machine has put into the future, where it would wait for
