@@ -27,7 +27,6 @@ use crate::splunk::lease::Loss;
 use crate::splunk::log::{Failure, Fields, Level, Log};
 use crate::splunk::progress::Reached;
 use crate::splunk::status::Status;
-use crate::splunk::status::Status;
 
 /// First pause between two looks at what the reader has taken.
 const FIRST_TAKEN_TICK: Duration = Duration::from_micros(50);

@@ -115,7 +115,8 @@ impl Place {
         let member = match &instance {
             Ok(instance) => instance.guid().map(str::to_owned),
             Err(error) if is_shared => bail!(
-                "the position of this input may be in Splunk's KV store, and splunkd cannot be asked: {error}. Nothing is collected until it can"
+                "the position of this input may be in Splunk's KV store, and splunkd cannot be asked: {error}. Nothing is collected until it can, or until {} is file",
+                POSITION_STORE.name
             ),
             Err(_) => None,
         };

@@ -48,6 +48,7 @@ fn the_scheme_declares_every_argument_with_both_requirements() {
             "proxy_user",
             "proxy_password",
             "ca_file",
+            "position_store",
             "hec_url",
             "hec_token",
             "auth_url",

@@ -216,6 +216,7 @@ fn only_the_certificate_in_splunks_own_folder_gets_the_session_key() {
         }
         let run = Input::for_docusign("prod", &docusign, folder.path())
             .pasted_key(PRIVATE_KEY)
+            .param("position_store", "file")
             .saved_in(&splunkd)
             .server_uri(tls.url())
             .env("SPLUNK_HOME", home.path().to_str().unwrap())
