@@ -676,7 +676,7 @@ fn check_tries_what_a_run_needs_of_the_kv_store() {
     assert!(cluster.kv_store.documents().is_empty());
     cluster.kv_store.fail(Outage::Down);
     let (outcome, text) = member.command(&["check"]);
-    outcome.assert_exit(1);
+    outcome.assert_exit(75);
     assert!(step(&text).starts_with("TO DO"), "{text}");
     assert!(step(&text).contains("kvstore-status"), "{text}");
     let on_its_own = member.input.clone().param("position_store", "file");
