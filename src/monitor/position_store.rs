@@ -258,7 +258,7 @@ impl InFile {
         clock: &dyn Clock,
     ) -> Result<()> {
         let position = position.clone();
-        file.save(Self { position, copy_of }, clock.now())
+        file.save(&Self { position, copy_of }, clock.now())
     }
 }
 

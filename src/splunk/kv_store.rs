@@ -213,3 +213,25 @@ impl Collection {
 fn range(from: &str, before: &str) -> Value {
     json!({ "$and": [{ KEY: { "$gte": from } }, { KEY: { "$lt": before } }] })
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::{Collection, Document, KvError, MAX_DOCUMENT_BYTES};
+    use crate::splunk::rest::Rest;
+
+    #[test]
+    fn a_document_that_is_too_long_for_the_kv_store_is_refused_before_it_is_sent() {
+        let collection = Collection::new(Rest::none(), "app", "collection");
+        let insert = |length: usize| {
+            let text = Value::from("x".repeat(length));
+            let document = Document::from_iter([("text".to_owned(), text)]);
+            collection.insert("key", document).unwrap_err()
+        };
+        let around = r#"{"_key":"key","text":""}"#.len();
+        assert_eq!(insert(MAX_DOCUMENT_BYTES - around), KvError::NoSplunkd);
+        let refused = insert(MAX_DOCUMENT_BYTES - around + 1);
+        assert!(matches!(refused, KvError::Refused(_)), "{refused}");
+    }
+}
