@@ -5,7 +5,7 @@
 //! side by side: wall time, CPU time, peak memory, events a second. `to HEC` and `to HEC, ack` deliver the same records
 //! to an event collector that does nothing but count them, without and with acknowledgements. Then it shows that memory
 //! does not grow with the number of pages, that latency is all that is waited for, and that acknowledgements which take
-//! their time hold up nothing but the end. `PYTHON` names a Python that has the peer's modules.
+//! their time hold up nothing but the end, and what a service with many inputs costs that have nothing new. `PYTHON` names a Python that has the peer's modules.
 
 #![expect(
     clippy::print_stdout,
@@ -15,7 +15,7 @@
 )]
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread::{self, JoinHandle};
@@ -27,6 +27,7 @@ use wait4::Wait4;
 use support::docusign::{Docusign, cursor_at, sample_records};
 use support::hec::Hec;
 use support::input::Input;
+use support::tls::{self, Tls};
 
 const RECORDS: usize = 60_000;
 const PAGE: usize = 2_000;
@@ -38,6 +39,11 @@ const LATE_RECORDS: usize = 100_000;
 const ACKNOWLEDGEMENT: Duration = Duration::from_secs(2);
 const LEAST_RATIO: f64 = 0.6;
 const MOST_MIB: f64 = 48.0;
+
+/// A service of many inputs that have nothing new, and what a minute of it may cost.
+const IDLE_INPUTS: usize = 200;
+const BEAT: Duration = Duration::from_secs(60);
+const MOST_IDLE_CPU: Duration = Duration::from_secs(2);
 
 fn main() {
     let docusign = Docusign::new()
@@ -94,6 +100,7 @@ fn main() {
     );
 
     late_acknowledgements();
+    idle_inputs();
 
     let mut scheme = Command::new(env!("CARGO_BIN_EXE_ds_monitor"));
     scheme.arg("--scheme");
@@ -133,6 +140,71 @@ fn late_acknowledgements() {
     let ratio = with / without;
     println!("  {:.0} % of the throughput", 100.0 * ratio);
     assert!(ratio >= LEAST_RATIO, "acknowledgements hold up the rest");
+}
+
+/// A service, by TLS on both sides, from the end of its first runs for as long as a beat, in which each input runs once.
+fn idle_inputs() {
+    let docusign = Docusign::new().records(sample_records(0..1));
+    let (hec, folder) = (Hec::new(), TempDir::new().unwrap());
+    let (docusign_tls, hec_tls) = (
+        Tls::in_front_of(&docusign.url()),
+        Tls::in_front_of(&hec.url()),
+    );
+    let conf: String = (0..IDLE_INPUTS)
+        .map(|n| {
+            let input = Input::for_docusign(&format!("tenant{n}"), &docusign, folder.path());
+            let input = ["auth_url", "monitor_url", "admin_url"]
+                .iter()
+                .fold(input, |input, name| input.param(name, docusign_tls.url()));
+            let input = input.delivers_to(&hec).param("hec_url", hec_tls.url());
+            input.param("ca_file", tls::CA_FILE).conf()
+        })
+        .collect();
+    let path = folder.path().join("inputs.conf");
+    fs::write(&path, conf).unwrap();
+    let mut service = Command::new(env!("CARGO_BIN_EXE_ds_monitor"))
+        .args(["run", "--all", "--conf", path.to_str().unwrap()])
+        .args(["--checkpoint-dir", folder.path().to_str().unwrap()])
+        .args(["--every", &format!("{}s", BEAT.as_secs())])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut log = BufReader::new(service.stderr.take().unwrap()).lines();
+    let mut all_have_run = || {
+        let complete = |line: &String| line.contains("action=events_ingested");
+        let lines = log.by_ref().map(|line| line.unwrap()).filter(complete);
+        assert_eq!(lines.take(IDLE_INPUTS).count(), IDLE_INPUTS);
+    };
+    all_have_run();
+    let first = cpu(service.id());
+    all_have_run();
+    let cpu = cpu(service.id()) - first;
+    let status = fs::read_to_string(format!("/proc/{}/status", service.id())).unwrap();
+    let figure = |name: &str| -> f64 {
+        let line = status.lines().find(|line| line.starts_with(name)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    println!(
+        "\n{IDLE_INPUTS} inputs with nothing new, every {} s\n  {:.2} s of CPU per minute, {:.1} MiB, {} threads",
+        BEAT.as_secs(),
+        cpu.as_secs_f64(),
+        figure("VmRSS:") / 1024.0,
+        figure("Threads:")
+    );
+    service.kill().unwrap();
+    service.wait().unwrap();
+    assert!(cpu < MOST_IDLE_CPU, "inputs with nothing new cost too much");
+}
+
+/// CPU time of a process so far. Its clock ticks a hundred times per second on every Linux.
+fn cpu(id: u32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap();
+    let (_, fields) = stat.rsplit_once(") ").unwrap();
+    let ticks = fields.split(' ').skip(11).take(2);
+    let ticks: u64 = ticks.map(|ticks| ticks.parse::<u64>().unwrap()).sum();
+    Duration::from_millis(10 * ticks)
 }
 
 /// A command, what goes to its standard input, and where its events go if that is not the standard output.

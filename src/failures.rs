@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::base::http::ProblemKind;
 use crate::docusign::client::{ApiError, OnTrouble, Suspect, Trouble};
 use crate::splunk::log::{Failure, Fields, Level, Log};
+use crate::splunk::status::Status;
 
 /// Pauses that are shorter are not worth a line each.
 const LEAST_LOGGED_PAUSE: Duration = Duration::from_secs(10);
@@ -83,7 +84,9 @@ pub fn fields(error: &ApiError) -> Fields {
 pub fn failure(error: ApiError) -> Failure {
     let fields = fields(&error);
     if error.is_of_budget() {
+        // The calls are renewed within the hour.
         Failure {
+            status: Status::TryAgain,
             level: Level::Info,
             ..Failure::definite(fields, error.sentence)
         }

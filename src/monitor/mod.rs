@@ -29,7 +29,7 @@ use crate::failures;
 use crate::splunk::checkpoint::{CheckpointStore, Opened};
 use crate::splunk::command_line::Command;
 use crate::splunk::event::EventSink;
-use crate::splunk::hec::{HecSettings, HecWriter, RefusedEvent};
+use crate::splunk::hec::{Collector, HecWriter, RefusedEvent};
 use crate::splunk::input_definition::InputDefinition;
 use crate::splunk::lease::Loss;
 use crate::splunk::log::{Failure, Fields, Level, Log};
@@ -82,6 +82,8 @@ struct Collection {
     configured: Configured,
     client: Client,
     grant: JwtGrant,
+    /// Where the events go; without one, to the standard output.
+    collector: Option<Collector>,
 }
 
 impl Collection {
@@ -103,6 +105,8 @@ impl Collection {
         )
         .map_err(|error| Failure::of_configuration(&error))?;
         let grant = JwtGrant::new(client.clone(), settings.identity.clone(), key.clone());
+        let collector = settings.hec.as_ref().map(Collector::new).transpose();
+        let collector = collector.map_err(|error| Failure::of_configuration(&error))?;
         Ok(Self {
             input,
             splunkd,
@@ -110,6 +114,7 @@ impl Collection {
             configured,
             client,
             grant,
+            collector,
         })
     }
 }
@@ -118,7 +123,7 @@ impl Input for Collection {
     fn run(&mut self, session: &Session) -> Result<()> {
         let log = session.log.for_input(&self.input);
         let now = session.clock.now();
-        if self.configured.settings.hec.is_none() {
+        if self.collector.is_none() {
             require_standard_output().map_err(|error| Failure::of_configuration(&error))?;
         }
         let opened = CheckpointStore::try_open(&self.checkpoint_dir, &self.input, now)
@@ -178,7 +183,7 @@ impl Input for Collection {
         // Up to here a signal ends the process at once, which costs nothing.
         session.stop_on_signals()?;
         let api = MonitorApi::new(self.client.clone(), grant, settings.stream.clone());
-        let events = sink(settings.hec.as_ref(), session, &log)?;
+        let events = sink(self.collector.as_ref(), session, &log)?;
         let stream = Stream::after(api, position.cursor.clone(), position.trail.clone());
         let pages = Pages::fetch(stream)?;
         let clock = Arc::clone(&session.clock);
@@ -224,7 +229,7 @@ fn skip(since: Option<DateTime<Utc>>, now: DateTime<Utc>, log: &Log) -> Result<(
 }
 
 /// Where the events go: to the event collector, if the input names one, else to the standard output.
-fn sink(hec: Option<&HecSettings>, session: &Session, log: &Log) -> Result<Box<dyn EventSink>> {
+fn sink(hec: Option<&Collector>, session: &Session, log: &Log) -> Result<Box<dyn EventSink>> {
     let Some(hec) = hec else {
         return Ok(Box::new(session.event_writer()?));
     };

@@ -366,6 +366,7 @@ fn check_and_show_can_be_read_by_programs() {
         [
             "configuration",
             "private_key",
+            "position",
             "token",
             "consent",
             "monitor",

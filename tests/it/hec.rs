@@ -13,7 +13,9 @@ use ds_monitor::base::secret::Secret;
 use ds_monitor::monitor::settings::USER_AGENT;
 use ds_monitor::splunk::checkpoint::file_stem;
 use ds_monitor::splunk::event::{Event, EventSink, Progress, Undelivered};
-use ds_monitor::splunk::hec::{HecSettings, HecWriter, RefusedEvent, SettingNames, base_url};
+use ds_monitor::splunk::hec::{
+    Collector, HecSettings, HecWriter, RefusedEvent, SettingNames, base_url,
+};
 use ds_monitor::splunk::log::{Level, Log};
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
@@ -1850,7 +1852,8 @@ impl Writer {
         let log = Log::new(Box::new(paper.clone()));
         let stop = Arc::new(AtomicBool::new(false));
         let refused = Arc::new(|event: &RefusedEvent| panic!("{} is refused", event.data));
-        let writer = HecWriter::new(&settings, stop, Arc::clone(&clock) as _, log, refused);
+        let collector = Collector::new(&settings).unwrap();
+        let writer = HecWriter::new(&collector, stop, Arc::clone(&clock) as _, log, refused);
         Self {
             writer: writer.unwrap(),
             clock,

@@ -171,6 +171,19 @@ fn a_number_that_has_become_free_again_is_not_inserted_by_a_run_that_was_frozen(
 }
 
 #[test]
+fn a_log_that_was_read_long_ago_is_not_begun() {
+    let (kv_store, clock) = (KvStore::default(), Hands::default());
+    let member = Member::new(1, &kv_store, &clock, 0);
+    for (minutes, begun) in [(29, Ok(())), (31, Err(Loss::Expired))] {
+        kv_store.clean();
+        let mut log = member.log();
+        assert_eq!(log.read::<Place>("").unwrap(), None);
+        clock.pass(minutes * 60);
+        assert_eq!(log.begin(&Place::open(0, 0)), begun);
+    }
+}
+
+#[test]
 fn of_two_members_that_begin_together_one_is_told_so() {
     let (kv_store, clock) = (KvStore::default(), Hands::default());
     let members = [1, 2].map(|n| Member::new(n, &kv_store, &clock, 0));

@@ -1,16 +1,21 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::io::Read;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use ds_monitor::splunk::checkpoint::file_stem;
+use ds_monitor::splunk::status::Status;
 use serde_json::Value;
 use tempfile::{TempDir, tempdir};
 
 use crate::ds_monitor;
-use support::docusign::{Docusign, Door, cursor_at, sample_records};
+use support::docusign::{
+    Docusign, Door, INTEGRATION_KEY, USER_ID, cursor_at, private_key_path, sample_records,
+};
+use support::hec::Hec;
 use support::http::Reply;
 use support::input::{DEADLINE, Input, LogLine, Outcome, Running};
 
@@ -243,4 +248,148 @@ fn a_server_that_is_busy_is_worth_another_try_later() {
     }
     let run = scene.start(&["--input", "prod"]).finish();
     run.assert_exit(75);
+}
+
+/// A file of `examples/service/`.
+fn example(name: &str) -> String {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/service");
+    fs::read_to_string(folder.join(name)).unwrap()
+}
+
+/// What follows `start` on its line.
+fn rest_of_line<'a>(text: &'a str, start: &str) -> &'a str {
+    let mut lines = text.lines().map(str::trim);
+    let rest = lines.find_map(|line| line.strip_prefix(start));
+    rest.unwrap_or_else(|| panic!("no line {start} in\n{text}"))
+}
+
+/// The arguments with which each of the examples starts the program.
+fn started_with() -> [(&'static str, Vec<String>); 3] {
+    let unit = example("ds_monitor.service");
+    let (program, arguments) = rest_of_line(&unit, "ExecStart=").split_once(' ').unwrap();
+    let unit = arguments.split(' ').map(str::to_owned).collect();
+    let image = example("Dockerfile");
+    let entrypoint = rest_of_line(&image, "ENTRYPOINT ");
+    assert_eq!(entrypoint, format!("[\"{program}\"]"));
+    assert!(image.contains(&format!("\nCOPY ds_monitor {program}\n")));
+    let of_json = |text| serde_json::from_str(text).unwrap();
+    let image = of_json(rest_of_line(&image, "CMD "));
+    let pod = of_json(rest_of_line(&example("kubernetes.yaml"), "args: "));
+    [("unit", unit), ("image", image), ("pod", pod)]
+}
+
+#[test]
+fn the_examples_start_the_program_and_collect_with_the_sample_conf() {
+    let conf = example("inputs.conf");
+    for (name, arguments) in started_with() {
+        let hec = Hec::new();
+        let scene = Scene::new(&sample_records(0..7));
+        let etc = scene.folder.path().to_str().unwrap();
+        // With its mode, which is for its owner alone.
+        fs::copy(private_key_path(), scene.folder.path().join("docusign.pem")).unwrap();
+        let url = scene.docusign.url();
+        let conf = conf
+            .replace("/etc/ds_monitor", etc)
+            .replace("https://splunk.example.com:8088", &hec.url())
+            .replacen(
+                "integration_key = 00000000-0000-0000-0000-000000000000\n\
+                 user_id = 00000000-0000-0000-0000-000000000000\n\
+                 # The first",
+                &format!(
+                    "integration_key = {INTEGRATION_KEY}\nuser_id = {USER_ID}\n\
+                     auth_url = {url}\nmonitor_url = {url}\n# The first"
+                ),
+                1,
+            )
+            .replace("start_from = 2026-01-01", "start_from = earliest");
+        fs::write(scene.folder.path().join("inputs.conf"), conf).unwrap();
+        let arguments: Vec<_> = arguments
+            .iter()
+            .map(|it| it.replace("/etc/ds_monitor", etc))
+            .map(|it| it.replace("/var/lib/ds_monitor", scene.positions().to_str().unwrap()))
+            .collect();
+        let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+        let starter = Input::ds_monitor("x").env("DS_MONITOR_HEC_TOKEN", support::hec::TOKEN);
+        let mut run = starter.start(ds_monitor(), &arguments, String::new());
+        run.wait_for_stderr("action=events_ingested", DEADLINE);
+        run.signal("TERM");
+        assert_eq!(run.wait(STOP_DEADLINE).code(), Some(0), "{name}");
+        let run = run.finish();
+        run.assert_no_secret(&[support::hec::TOKEN]);
+        assert!(!run.stderr.contains("WARN"), "{}", run.report());
+        // One of its two stanzas is disabled.
+        assert_eq!(of_action(&run, "events_ingested").len(), 1);
+        assert_eq!(hec.events().len(), 7, "{}", run.report());
+        assert_eq!(hec.taken()[0].index.as_deref(), Some("docusign"));
+    }
+}
+
+#[test]
+fn what_the_examples_name_they_also_bring() {
+    let [(_, unit), (_, image), (_, pod)] = started_with();
+    assert!(unit == image && image == pod, "{unit:?} {image:?} {pod:?}");
+    let conf = example("inputs.conf");
+    assert_eq!(
+        rest_of_line(&conf, "private_key_path = "),
+        "/etc/ds_monitor/docusign.pem"
+    );
+    let pods = example("kubernetes.yaml");
+    for mount in ["/etc/ds_monitor", "/var/lib/ds_monitor"] {
+        assert!(pods.contains(&format!("mountPath: {mount}\n")));
+        assert!(unit.iter().any(|it| it.starts_with(mount)));
+    }
+    for (file, source) in [("inputs.conf", "configMap"), ("docusign.pem", "secret")] {
+        assert!(
+            pods.contains(&format!("path: {file}\n")) && pods.contains(&format!("- {source}:\n"))
+        );
+    }
+    assert!(pods.contains("DS_MONITOR_HEC_TOKEN") && pods.contains("replicas: 1\n"));
+    let service = example("ds_monitor.service");
+    assert_eq!(rest_of_line(&service, "StateDirectory="), "ds_monitor");
+    assert_eq!(rest_of_line(&service, "RestartPreventExitStatus="), "2 78");
+    // The user of the container is the one whom its volumes are for.
+    let user = rest_of_line(&example("Dockerfile"), "USER ").to_owned();
+    for key in ["runAsUser: ", "runAsGroup: ", "fsGroup: "] {
+        let id = rest_of_line(&pods, key);
+        assert!(user.split(':').all(|it| it == id), "{key}{id}");
+    }
+    // What the page about it says of the files is true of them.
+    let page =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/service.md")).unwrap();
+    for file in [
+        "inputs.conf",
+        "ds_monitor.service",
+        "Dockerfile",
+        "kubernetes.yaml",
+    ] {
+        example(file);
+        assert!(
+            page.contains(&format!("../examples/service/{file}")),
+            "{file}"
+        );
+    }
+    for status in Status::ALL {
+        assert!(
+            page.contains(&format!("\n| {} |", status.code())),
+            "{status:?}"
+        );
+    }
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_unit() {
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("ds_monitor.service");
+    // It looks for the program, which is installed nowhere here.
+    let unit = example("ds_monitor.service").replace("/usr/local/bin/ds_monitor", "/bin/true");
+    fs::write(&path, unit).unwrap();
+    let verify = Command::new("systemd-analyze")
+        .args(["verify", "--man=no"])
+        .arg(&path)
+        .output();
+    // Where there is no systemd, nobody can say.
+    let Ok(verify) = verify else { return };
+    let said = String::from_utf8_lossy(&verify.stderr);
+    let about_it = said.lines().filter(|line| line.contains("ds_monitor"));
+    assert_eq!(about_it.count(), 0, "{said}");
 }

@@ -287,18 +287,23 @@ impl fmt::Display for HecAnswer {
     }
 }
 
-/// A client of one event collector.
-pub(super) struct Collector {
+/// A client of one event collector. Clones share its connections, and runs that follow one another a clone.
+#[derive(Clone)]
+pub struct Collector {
     http: Client,
     /// Its base address, as messages name it.
     pub(super) base: String,
     authorization: HeaderValue,
     /// Its token stays known as long as answers come that may repeat it.
-    settings: HecSettings,
+    pub(super) settings: HecSettings,
 }
 
 impl Collector {
-    pub(super) fn new(settings: &HecSettings) -> Result<Self> {
+    /// The event collector of `settings`.
+    ///
+    /// # Errors
+    /// The proxy, the certificates or the token cannot be used.
+    pub fn new(settings: &HecSettings) -> Result<Self> {
         let names = settings.names;
         let mut authorization =
             HeaderValue::try_from(format!("Splunk {}", settings.token.expose()))

@@ -17,7 +17,6 @@ use std::time::Duration;
 use anyhow::Result;
 use uuid::Uuid;
 
-use super::HecSettings;
 use super::batch::Packed;
 use super::channels::Channels;
 use super::collector::{AckVerdict, Collector, HecAnswer, HecError, Verdict};
@@ -216,14 +215,14 @@ pub(super) struct Courier {
 
 impl Courier {
     pub(super) fn new(
-        settings: &HecSettings,
+        collector: Collector,
         report: Sender<News>,
         clock: Arc<dyn Clock>,
         log: Log,
         on_refused: OnRefused,
-    ) -> Result<Self> {
-        Ok(Self {
-            collector: Collector::new(settings)?,
+    ) -> Self {
+        Self {
+            collector,
             report,
             clock,
             log,
@@ -252,7 +251,7 @@ impl Courier {
             refusals: 0,
             refuses_good_events: false,
             most_bytes: usize::MAX,
-        })
+        }
     }
 
     /// Sends what arrives, and asks for acknowledgements, until the first error or the end of the run.

@@ -26,7 +26,7 @@ use reqwest::Url;
 use crate::base::http::{self, Network, PlainHttp, UrlProblem};
 use crate::base::secret::Secret;
 
-pub use collector::{AckVerdict, HecAnswer, HecError, Verdict, probe};
+pub use collector::{AckVerdict, Collector, HecAnswer, HecError, Verdict, probe};
 pub use courier::{OnRefused, RefusedEvent};
 pub use sink::HecWriter;
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-use super::HecSettings;
 use super::batch::{BATCH_BYTES, Batch, Envelope};
+use super::collector::Collector;
 use super::courier::{Consignment, Courier, News, OnRefused, Settled};
 use crate::base::clock::Clock;
 use crate::splunk::event::{
@@ -37,13 +37,12 @@ pub struct HecWriter {
 }
 
 impl HecWriter {
-    /// A writer to the event collector of `settings`, which `stop` ends. `on_refused` is called for every event that is
-    /// left out.
+    /// A writer to `collector`, which `stop` ends. `on_refused` is called for every event that is left out.
     ///
     /// # Errors
-    /// The proxy, the certificates or the token cannot be used, or the system starts no thread.
+    /// The system starts no thread.
     pub fn new(
-        settings: &HecSettings,
+        collector: &Collector,
         stop: Arc<AtomicBool>,
         clock: Arc<dyn Clock>,
         log: Log,
@@ -52,18 +51,18 @@ impl HecWriter {
         let (consignments, to_send) = channel();
         let (report, news) = channel();
         let courier = Courier::new(
-            settings,
+            collector.clone(),
             report,
             Arc::clone(&clock),
             log.clone(),
             on_refused,
-        )?;
+        );
         std::thread::Builder::new()
             .name("hec".to_owned())
             .spawn(move || courier.work(&to_send))
             .context("could not start a thread")?;
         Ok(Self {
-            envelope: Envelope::new(settings)?,
+            envelope: Envelope::new(&collector.settings)?,
             timed: Batch::default(),
             untimed: Batch::default(),
             consignments,
