@@ -3,7 +3,7 @@
 //!
 //! The promise is one for both: what [`PositionStore::save`] has accepted is where the next run continues. In the KV
 //! store that next run may be another member's, and it may repeat what was saved since the newest document there, at
-//! most [`lease::APPEND_EVERY`] of pages.
+//! most [`APPEND_EVERY`](crate::splunk::lease::APPEND_EVERY) of pages.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
