@@ -99,7 +99,7 @@ const SETTINGS: [(&str, &[&str]); 9] = [
             "max_matches",
         ],
     ),
-    ("collections", &["field."]),
+    ("collections", &["field.time"]),
     ("macros", &["definition", "iseval", "args"]),
     ("eventtypes", &["search", "description"]),
     ("collections", &["replicate", "field.-"]),
@@ -238,6 +238,10 @@ fn every_lookup_has_its_file_and_every_column_exists() {
                 columns.iter().any(|known| known == column),
                 "{lookup}: {wildcard}"
             );
+        }
+        // A collection of the KV store is only read and written as a whole.
+        if setting(settings, "collection").is_some() {
+            continue;
         }
         assert_eq!(setting(settings, "max_matches"), Some("1"), "{lookup}");
         assert_eq!(
@@ -748,7 +752,9 @@ fn values_of(field: &str) -> Option<BTreeSet<String>> {
         | "object_category" | "type" | "severity" => field,
         _ => return None,
     };
-    let rows = table("ds_actions").1;
+    // Every search asks for some of these, and the table is large.
+    static ROWS: OnceLock<Vec<BTreeMap<String, String>>> = OnceLock::new();
+    let rows = ROWS.get_or_init(|| table("ds_actions").1);
     let mut values: BTreeSet<String> = rows.iter().map(|row| row[column].clone()).collect();
     values.retain(|value| !["", "*"].contains(&value.as_str()));
     if field == "severity" {
