@@ -67,7 +67,7 @@ pub(crate) const RAW_FIELDS: [&str; 50] = [
     "data.SignerIp",
 ];
 
-/// Settings that Splunk knows, as far as this app uses them; one that ends in `-` is the beginning of its name.
+/// Settings that Splunk knows, as far as this app uses them; one that ends in `-` or `.` is the beginning of its name.
 const SETTINGS: [(&str, &[&str]); 9] = [
     (
         "props",
@@ -91,15 +91,14 @@ const SETTINGS: [(&str, &[&str]); 9] = [
         "transforms",
         &[
             "filename",
-            "external_type",
-            "collection",
-            "fields_list",
             "match_type",
             "case_sensitive_match",
             "max_matches",
+            "external_type",
+            "collection",
+            "fields_list",
         ],
     ),
-    ("collections", &["field.time"]),
     ("macros", &["definition", "iseval", "args"]),
     ("eventtypes", &["search", "description"]),
     ("collections", &["replicate", "field.-"]),
@@ -114,6 +113,8 @@ const SETTINGS: [(&str, &[&str]); 9] = [
             "cron_schedule",
             "dispatch.earliest_time",
             "dispatch.latest_time",
+            "dispatch.index_earliest",
+            "dispatch.index_latest",
             "counttype",
             "relation",
             "quantity",
@@ -144,6 +145,7 @@ const SETTINGS: [(&str, &[&str]); 9] = [
         ],
     ),
     ("web", &["pattern", "methods"]),
+    ("collections", &["field.", "accelerated_fields."]),
 ];
 
 /// The tags by which CIM's data models find events.
@@ -179,10 +181,12 @@ fn every_setting_is_one_that_splunk_knows() {
             assert_ne!(stanza, "default", "{name}.conf");
             assert!(!settings.is_empty(), "{name}.conf [{stanza}] is empty");
             for (key, value) in settings {
-                let is_known = known.iter().any(|known| match known.strip_suffix('-') {
-                    Some(class) => key.strip_prefix(class).is_some_and(|rest| rest.len() > 1),
-                    None => key == known,
-                });
+                let is_known = known
+                    .iter()
+                    .any(|known| match known.strip_suffix(['-', '.']) {
+                        Some(class) => key.strip_prefix(class).is_some_and(|rest| rest.len() > 1),
+                        None => key == known,
+                    });
                 assert!(is_known, "{name}.conf [{stanza}] {key}");
                 assert!(!value.is_empty(), "{name}.conf [{stanza}] {key} is empty");
             }
@@ -229,8 +233,9 @@ fn every_lookup_has_its_file_and_every_column_exists() {
         let (columns, _) = table(lookup);
         let wildcards = setting(settings, "match_type").unwrap_or_default();
         for wildcard in wildcards.split(", ").filter(|text| !text.is_empty()) {
-            let column = wildcard
-                .strip_prefix("WILDCARD(")
+            let column = ["WILDCARD(", "CIDR("]
+                .iter()
+                .find_map(|kind| wildcard.strip_prefix(kind))
                 .unwrap()
                 .strip_suffix(')')
                 .unwrap();
@@ -239,8 +244,10 @@ fn every_lookup_has_its_file_and_every_column_exists() {
                 "{lookup}: {wildcard}"
             );
         }
-        // A collection of the KV store is only read and written as a whole.
-        if setting(settings, "collection").is_some() {
+        if setting(settings, "external_type") == Some("kvstore") {
+            let collection = setting(settings, "collection").unwrap();
+            stanza(&conf("collections"), collection);
+            assert_eq!(columns[0], "_key", "{lookup}");
             continue;
         }
         assert_eq!(setting(settings, "max_matches"), Some("1"), "{lookup}");
@@ -630,11 +637,25 @@ const OF_EVERY_EVENT: [&str; 7] = [
 const ENDPOINTS: &[(&str, &[&str])] = &[
     (
         "/data/inputs/ds_monitor",
-        &["title", "disabled", "interval", "index", "environment"],
+        &[
+            "title",
+            "disabled",
+            "interval",
+            "index",
+            "environment",
+            "splunk_server",
+        ],
     ),
     (
         "/data/inputs/ds_lookups",
-        &["title", "disabled", "interval", "index", "environment"],
+        &[
+            "title",
+            "disabled",
+            "interval",
+            "index",
+            "environment",
+            "splunk_server",
+        ],
     ),
     (
         "/saved/searches",

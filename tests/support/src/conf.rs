@@ -121,12 +121,11 @@ pub fn automatic_lookups(settings: &[(String, String)]) -> Vec<AutomaticLookup> 
 pub fn table(lookup: &str) -> (Vec<String>, Vec<BTreeMap<String, String>>) {
     let transforms = conf("transforms");
     let settings = stanza(&transforms, lookup);
-    if let Some(fields) = setting(&settings, "fields_list") {
-        // A collection of the KV store: it has columns, and no rows that are shipped.
-        let fields = fields.split(',').map(|field| field.trim().to_owned());
-        return (fields.collect(), vec![]);
-    }
-    let file = setting(&settings, "filename").unwrap();
+    let Some(file) = setting(&settings, "filename") else {
+        // A collection of the KV store is empty as shipped.
+        let columns = setting(&settings, "fields_list").unwrap().split(", ");
+        return (columns.map(str::to_owned).collect(), vec![]);
+    };
     let text = read(&format!("lookups/{file}"));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns: Vec<String> = reader
