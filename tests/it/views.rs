@@ -2245,6 +2245,104 @@ fn panels_without_a_place_of_their_own_are_found() {
     );
 }
 
+/// Backtest runs a detection without its last command, which keeps what was found.
+#[test]
+fn every_detection_can_be_tried_before_it_is_enabled() {
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    let view = views.iter().find(|view| view.id == "docusign_backtest");
+    let query = view.unwrap().query("detections").unwrap();
+    let tail = "(?s)[|]\\s*\\x60ds_monitor_finding.*$";
+    assert!(query.contains(&format!("replace(search, \"{tail}\", \"\")")));
+    let mut tried = 0;
+    for (name, settings) in conf("savedsearches") {
+        if !name.starts_with("Docusign Detection - ") {
+            continue;
+        }
+        let search = setting(&settings, "search").unwrap_or_default();
+        let search = search
+            .split("| `ds_monitor_finding")
+            .next()
+            .unwrap_or_default();
+        assert!(
+            !search.contains("outputlookup"),
+            "{name} would keep what it finds"
+        );
+        let fields = check_search(search).unwrap_or_else(|what| panic!("{name}: {what}"));
+        let fields = fields.unwrap_or_else(|| panic!("{name} ends with raw events"));
+        for field in ["_time", "severity", "actor", "user", "finding"] {
+            assert!(has_field(&fields, field), "{name} has no {field}");
+        }
+        tried += 1;
+    }
+    assert!(tried >= 18, "{tried} detections");
+}
+
+/// The numbers of a view count every event once, compare with the period before, and leave out days that are not over.
+#[test]
+fn numbers_compare_with_the_period_before_and_charts_have_whole_days() {
+    const DAY: i64 = 86_400;
+    // Noon, so that the last day is not over.
+    const NOW: i64 = 20_000 * DAY + DAY / 2;
+    let event = |id: &str, days_ago: i64| -> Row {
+        let time = (NOW - days_ago * DAY - 60).to_string();
+        [
+            ("_time", time.as_str()),
+            ("index", "main"),
+            ("sourcetype", "ds_monitor"),
+            ("eventId", id),
+            ("data_model", "Authentication"),
+            ("status", "failure"),
+        ]
+        .map(|(name, value)| (name.to_owned(), vec![value.to_owned()]))
+        .into()
+    };
+    let world = World {
+        now: NOW,
+        events: vec![
+            event("today", 0),
+            event("yesterday", 1),
+            event("yesterday", 1),
+            event("a week ago", 7),
+            event("before", 8),
+            event("long ago", 20),
+        ],
+        ..World::default()
+    };
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    let view = views
+        .iter()
+        .find(|view| view.id == "docusign_logins")
+        .unwrap();
+    let run = |source: &str| {
+        let query = view.with_tokens(&view.query(source).unwrap(), None);
+        // The range as Splunk hands it on when somebody has chosen it by hand.
+        let from = relative_time(NOW, "-7d@d").unwrap();
+        let query = query
+            .replace("\"-7d@d\"", &format!("\"{from}\""))
+            .replace("\"now\"", &format!("\"{NOW}\""));
+        let found = Search::parse(&query, &macros()).and_then(|search| search.run(&world));
+        found.unwrap_or_else(|what| panic!("{source}: {what}"))
+    };
+    let totals = run("totals");
+    assert_eq!(totals.len(), 1);
+    assert_eq!(
+        (&*totals[0]["failed"][0], &*totals[0]["failed_change"][0]),
+        ("3", "2")
+    );
+    let days: Vec<(i64, String)> = run("over_time")
+        .iter()
+        .map(|row| (row["_time"][0].parse().unwrap(), row["Failed"][0].clone()))
+        .collect();
+    let expected: Vec<(i64, String)> = (1..=7)
+        .rev()
+        .map(|ago| {
+            let failed = if [1, 7].contains(&ago) { "1" } else { "0" };
+            ((20_000 - ago) * DAY, failed.to_owned())
+        })
+        .collect();
+    assert_eq!(days, expected);
+}
+
 /// The state of an input is one search, so that two views never disagree.
 #[test]
 fn every_view_says_the_same_of_an_input() {
