@@ -101,7 +101,10 @@ const SETTINGS: [(&str, &[&str]); 9] = [
     ),
     ("macros", &["definition", "iseval", "args"]),
     ("eventtypes", &["search", "description"]),
-    ("collections", &["replicate", "field.-"]),
+    (
+        "collections",
+        &["replicate", "field.", "accelerated_fields."],
+    ),
     ("tags", TAGS),
     (
         "savedsearches",
@@ -145,7 +148,6 @@ const SETTINGS: [(&str, &[&str]); 9] = [
         ],
     ),
     ("web", &["pattern", "methods"]),
-    ("collections", &["field.", "accelerated_fields."]),
 ];
 
 /// The tags by which CIM's data models find events.
