@@ -287,6 +287,8 @@ fn what_splunk_accepts_is_accepted() {
         "`events` | fillnull value=\"none\" user src | dedup 2 user, src keepempty=true",
         "`events` | rename data.Severity AS severity, ids{} AS ids | mvexpand ids | table _time severity ids",
         "sourcetype=docs [| inputlookup people where name=\"a*\" | fields guid | rename guid AS id]",
+        "sourcetype=docs [| makeresults | eval earliest=1, latest=now() | table earliest latest] user=a",
+        "sourcetype=docs [| inputlookup people | rename guid AS search | table search]",
         "| inputlookup people | append [| makeresults | eval name=\"x\"] | stats count BY name",
         "`events` | stats count BY user | appendpipe [stats sum(count) AS count | eval user=\"all\"]",
         "`events` | rex field=user \"@(?<domain>.+)$\" | stats count BY domain",

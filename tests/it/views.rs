@@ -4,6 +4,7 @@
 //! What cannot be known here: which options a visualization has (Studio ignores others), how it looks, how long a
 //! search takes, and whether the words on a panel are true. Conditions of visibility are only read for their tokens.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,12 +18,16 @@ use support::conf::{conf, macros, read, setting, stanza};
 use support::spl::{Row, Search, World, relative_time};
 
 /// The views of the app, each with its title.
-const VIEWS: [(&str, &str); 6] = [
+const VIEWS: [(&str, &str); 10] = [
     ("docusign_overview", "Overview"),
+    ("docusign_findings", "Findings"),
     ("docusign_logins", "Log-ins and locations"),
     ("docusign_administration", "Users and administration"),
     ("docusign_agreements", "Envelopes and templates"),
     ("docusign_alerts", "Alerts"),
+    ("docusign_person", "Person"),
+    ("docusign_envelope", "Envelope"),
+    ("docusign_backtest", "Backtest"),
     ("docusign_health", "Collection health"),
 ];
 
@@ -101,6 +106,8 @@ struct View {
     theme: String,
     label: String,
     definition: Map<String, Value>,
+    /// What the data sources put out, once it has been asked for.
+    outputs: RefCell<BTreeMap<String, Result<Vec<String>, String>>>,
 }
 
 fn root() -> &'static Path {
@@ -188,6 +195,7 @@ impl View {
             theme: attributes.get("theme").cloned().unwrap_or_default(),
             label: text("label")?,
             definition: definition.map_err(|error| format!("the definition: {error}"))?,
+            outputs: RefCell::default(),
         })
     }
 
@@ -331,9 +339,17 @@ impl View {
 
     /// The fields that a data source puts out.
     fn output(&self, id: &str) -> Result<Vec<String>, String> {
-        let query = self.with_tokens(&self.query(id)?, None);
-        check_search(&query)?
-            .ok_or_else(|| "it does not end with fields: raw events come out".to_owned())
+        if let Some(known) = self.outputs.borrow().get(id) {
+            return known.clone();
+        }
+        let output = self.query(id).and_then(|query| {
+            check_search(&self.with_tokens(&query, None))?
+                .ok_or_else(|| "it does not end with fields: raw events come out".to_owned())
+        });
+        self.outputs
+            .borrow_mut()
+            .insert(id.to_owned(), output.clone());
+        output
     }
 }
 
@@ -415,6 +431,7 @@ fn findings(view: &View, all: &[View], canned: Option<&Value>) -> Vec<String> {
         found.push("its description is no sentence".to_owned());
     }
     check_data_sources(view, &mut found);
+    check_scans(view, &mut found);
     check_inputs(view, &mut found);
     check_tokens(view, &mut found);
     check_layout(view, &mut found);
@@ -476,6 +493,9 @@ fn check_data_sources(view: &View, found: &mut Vec<String>) {
                 continue;
             }
         };
+        if query.contains("cron_schedule AS ") {
+            found.push(format!("{id}: a schedule is shown as cron"));
+        }
         if query.contains("index=") {
             found.push(format!(
                 "{id}: it names an index, which is the macros' business"
@@ -488,7 +508,8 @@ fn check_data_sources(view: &View, found: &mut Vec<String>) {
             "| makeresults",
             "| tstats",
         ];
-        if !begins.iter().any(|start| query.starts_with(start)) {
+        let written = view.with_tokens(&query, None);
+        if !begins.iter().any(|start| written.starts_with(start)) {
             found.push(format!("{id}: it does not begin with a macro of this app"));
         }
         if let Err(what) = view.output(id) {
@@ -645,15 +666,27 @@ fn check_panel(view: &View, all: &[View], id: &str, panel: &Value, found: &mut V
     if panel["title"].as_str().is_none_or(str::is_empty) {
         found.push(format!("{id}: it has no title"));
     }
-    // Studio writes only "No search results returned". What that means stands in the description, or in a row that
-    // the search adds when there is nothing.
-    let query = panel["dataSources"]["primary"]
-        .as_str()
-        .and_then(|source| view.query(source).ok());
-    let says_so = query.is_some_and(|query| query.contains("appendpipe [") && query.contains("=0"));
+    // Studio writes only "No search results returned". A panel either goes when there is nothing (Splunk before 9.4
+    // ignores that), or its search adds a row that says what to do.
+    let source = panel["dataSources"]["primary"].as_str();
+    let source = source.and_then(|source| view.data_source(source));
+    let says_so = source
+        .and_then(|source| source["options"]["query"].as_str())
+        .is_some_and(says_that_it_is_empty);
     let is_hidden = panel["containerOptions"]["visibility"]["hideWhenNoData"] == true;
-    if !says_so && !is_hidden && panel["description"].as_str().is_none_or(str::is_empty) {
-        found.push(format!("{id}: nothing says what it means when it is empty"));
+    if kind != "splunk.singlevalue" && says_so == is_hidden {
+        found.push(format!(
+            "{id}: when it is empty it must either go or say so"
+        ));
+    }
+    let caption = panel["description"].as_str().unwrap_or_default();
+    if caption.to_lowercase().contains("empty") {
+        found.push(format!(
+            "{id}: its caption speaks of emptiness while there is something"
+        ));
+    }
+    if kind == "splunk.table" {
+        check_widths(view, id, panel, found);
     }
     let Some(fields) = fields_of(view, panel, "primary") else {
         return;
@@ -683,6 +716,156 @@ fn check_panel(view: &View, all: &[View], id: &str, panel: &Value, found: &mut V
     }
     for name in named.iter().filter(|name| !has_field(&fields, name)) {
         found.push(format!("{id}: {name} does not come out of the search"));
+    }
+}
+
+/// Whether a search adds a row when it finds nothing.
+fn says_that_it_is_empty(query: &str) -> bool {
+    query.contains("appendpipe [stats count AS _rows | where _rows=0 | eval ")
+}
+
+/// The narrowest window in which a view must be legible, and the width of a layout that fills it, in pixels.
+const NARROW: i64 = 1100;
+/// What a window has beside the layout, and a panel beside its table, in pixels.
+const BESIDE_LAYOUT: i64 = 40;
+const BESIDE_TABLE: i64 = 34;
+
+/// A table's columns have room for their headers, and together they fit into a narrow window. One has no width: with
+/// it, the others grow with the window.
+fn check_widths(view: &View, id: &str, panel: &Value, found: &mut Vec<String>) {
+    let Some(fields) = fields_of(view, panel, "primary") else {
+        return;
+    };
+    let visible: Vec<&String> = fields
+        .iter()
+        .filter(|name| !name.starts_with('_'))
+        .collect();
+    let format = &panel["options"]["columnFormat"];
+    if format
+        .as_object()
+        .into_iter()
+        .flat_map(Map::values)
+        .any(|column| !column["textOverflow"].is_null())
+    {
+        found.push(format!("{id}: a cell is cut"));
+    }
+    let widths: Vec<Option<i64>> = visible
+        .iter()
+        .map(|name| format[name.as_str()]["width"].as_i64())
+        .collect();
+    if widths.iter().filter(|width| width.is_none()).count() != 1 {
+        found.push(format!("{id}: not one of its columns is without a width"));
+    }
+    // A sign of a header is 7 pixels wide, and the arrow and the margins take 34.
+    let least = |name: &str| 7 * i64::try_from(name.chars().count()).unwrap_or_default() + 34;
+    for (name, width) in visible.iter().zip(&widths) {
+        if width.is_some_and(|width| width < least(name)) {
+            found.push(format!("{id}: the header {name} does not fit"));
+        }
+        if width.is_some_and(|width| width < 120) && name.as_str() == "Address" {
+            found.push(format!("{id}: an address does not fit"));
+        }
+    }
+    let total: i64 = visible
+        .iter()
+        .zip(&widths)
+        .map(|(name, width)| width.unwrap_or_else(|| least(name)))
+        .sum();
+    let layout = &view.definition["layout"]["options"]["width"];
+    for structure in structures(view) {
+        for item in structure
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter(|item| item["item"] == id)
+        {
+            let share =
+                item["position"]["w"].as_i64().unwrap_or_default() * (NARROW - BESIDE_LAYOUT);
+            let room = share / layout.as_i64().unwrap_or(1).max(1) - BESIDE_TABLE;
+            if total > room {
+                found.push(format!("{id}: its columns need {total} pixels of {room}"));
+            }
+        }
+    }
+}
+
+/// How many searches of events or of the log a view may start when it opens, and over how many days.
+const MOST_SCANS: usize = 4;
+const MOST_DAYS: i64 = 60;
+
+/// What a view costs when it is opened.
+fn check_scans(view: &View, found: &mut Vec<String>) {
+    const NOW: i64 = 1_800_000_000;
+    const DAY: i64 = 86_400;
+    let mut scans = 0;
+    for (id, source) in view.part("dataSources") {
+        if source["type"] != "ds.search" {
+            continue;
+        }
+        let query = source["options"]["query"].as_str().unwrap_or_default();
+        check_cost(id, query, found);
+        let reads = [
+            "`ds_monitor_index`",
+            "`ds_monitor_log`",
+            "`ds_monitor_events`",
+            "| tstats",
+        ];
+        let times: usize = reads.iter().map(|name| query.matches(name).count()).sum();
+        scans += times;
+        if times == 0 {
+            continue;
+        }
+        let default =
+            &view.definition["defaults"]["dataSources"]["ds.search"]["options"]["queryParameters"];
+        let own = source["options"]["queryParameters"].get("earliest");
+        let earliest = own
+            .or(default.get("earliest"))
+            .and_then(Value::as_str)
+            .unwrap_or_default();
+        let Ok(mut earliest) = relative_time(NOW, &view.with_tokens(earliest, None)) else {
+            continue;
+        };
+        // The period before the range, and the thirty days before it.
+        if query.contains("earliest=max(0, floor(2*range_from-range_to))") {
+            earliest -= NOW - earliest;
+        } else if query.contains("earliest=max(0, floor(") {
+            earliest -= 30 * DAY;
+        }
+        if NOW - earliest > (MOST_DAYS + 1) * DAY {
+            found.push(format!(
+                "{id}: it reads more than {MOST_DAYS} days when the view opens"
+            ));
+        }
+    }
+    if scans > MOST_SCANS {
+        found.push(format!("{scans} scans of events when it opens"));
+    }
+    let says_so = view.part("visualizations").any(|(_, panel)| {
+        let source = panel["dataSources"]["primary"].as_str();
+        source
+            .and_then(|source| view.query(source).ok())
+            .is_some_and(|query| says_that_it_is_empty(&query))
+    });
+    if !says_so {
+        found.push("nothing says what to do when nothing has arrived".to_owned());
+    }
+    // A range that begins in the middle of a day begins with a false fall.
+    for (id, input) in view
+        .part("inputs")
+        .filter(|(_, input)| input["type"] == "input.timerange")
+    {
+        let default = input["options"]["defaultValue"]
+            .as_str()
+            .unwrap_or_default();
+        let earliest = default.split(',').next().unwrap_or_default();
+        let whole = if earliest.starts_with("-24h") {
+            "@h"
+        } else {
+            "@d"
+        };
+        if !earliest.ends_with(whole) {
+            found.push(format!("{id}: its range does not begin with a whole day"));
+        }
     }
 }
 
@@ -819,6 +1002,155 @@ fn row_tokens_are_quoted(query: &str) -> bool {
     true
 }
 
+/// What can be clicked in a table is one column, which Splunk colours; of a chart it is a bucket and a series. Splunk
+/// before 10.0 does not know `fields` and takes every column for it, so a table has one place to go.
+fn check_clickable(
+    id: &str,
+    panel: Option<&Value>,
+    options: &Value,
+    fields: &[String],
+    found: &mut Vec<String>,
+) {
+    let Some(panel) = panel else {
+        return;
+    };
+    let kind = panel["type"].as_str().unwrap_or_default();
+    let named: Vec<&str> = options["fields"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
+    for name in &named {
+        if !has_field(fields, name) {
+            found.push(format!(
+                "{id}: the column {name}, to be clicked, is not there"
+            ));
+        }
+    }
+    if kind == "splunk.table" {
+        if named.len() != 1
+            || panel["eventHandlers"]
+                .as_array()
+                .is_none_or(|all| all.len() != 1)
+        {
+            found.push(format!("{id}: not one column of the table can be clicked"));
+        }
+        let to_the_person = options["url"]
+            .as_str()
+            .is_some_and(|url| url.contains("docusign_person"));
+        if has_field(fields, "_person") && !to_the_person {
+            found.push(format!("{id}: it has a person, to whom it does not lead"));
+        }
+    }
+    let query = options["query"].as_str().unwrap_or_default();
+    if ["splunk.column", "splunk.bar", "splunk.line"].contains(&kind)
+        && !query.is_empty()
+        && !(query.contains("$row.") && query.contains("$name$") || query.contains("$row._time"))
+    {
+        found.push(format!("{id}: it forgets what was clicked"));
+    }
+}
+
+/// Fields that lookups put out, or that only the table decides. Splunk finds none of them by a raw term.
+const DECIDED_LATE: [&str; 9] = [
+    "data_model",
+    "event_name",
+    "status",
+    "severity",
+    "change_type",
+    "object_category",
+    "actor_status",
+    "actor",
+    "user",
+];
+
+/// The parts of a search between its own pipes.
+fn commands_of(query: &str) -> Vec<String> {
+    let (mut parts, mut depth, mut quoted, mut escaped) = (vec![String::new()], 0, false, false);
+    for sign in query.chars() {
+        match sign {
+            _ if escaped => escaped = false,
+            '\\' => escaped = true,
+            '"' => quoted = !quoted,
+            '[' if !quoted => depth += 1,
+            ']' if !quoted => depth -= 1,
+            '|' if !quoted && depth == 0 => {
+                parts.push(String::new());
+                continue;
+            }
+            _ => {}
+        }
+        if let Some(part) = parts.last_mut() {
+            part.push(sign);
+        }
+    }
+    parts.iter().map(|part| part.trim().to_owned()).collect()
+}
+
+/// A search reads few events: raw terms first, what lookups decide after the pipe, every filter before `dedup`, and
+/// no sorting of what comes newest first anyway.
+fn check_cost(place: &str, query: &str, found: &mut Vec<String>) {
+    let commands = commands_of(query);
+    let first = commands.first().map_or("", String::as_str);
+    if first.contains("`ds_monitor_events`") {
+        found.push(format!(
+            "{place}: it filters what is already without duplicates"
+        ));
+    }
+    if first.starts_with("`ds_monitor_index`") {
+        // The organization and the account are chosen by the user.
+        let outside = first.split('[').next().unwrap_or_default();
+        for name in DECIDED_LATE {
+            let compares = |word: &str| {
+                word.trim_start_matches('(')
+                    .starts_with(&format!("{name}="))
+            };
+            if outside.split_whitespace().any(compares) {
+                found.push(format!(
+                    "{place}: {name} is decided by a lookup, after the pipe"
+                ));
+            }
+        }
+    }
+    let dedup = commands
+        .iter()
+        .position(|part| part.starts_with("dedup eventId"));
+    let later = |word: &str| {
+        dedup.is_some_and(|at| commands[at..].iter().any(|part| part.starts_with(word)))
+    };
+    if query.starts_with('`') && (later("search ") || later("where ")) {
+        found.push(format!("{place}: it filters after dedup"));
+    }
+    let plain = |part: &String| part.replace("sort 0 - ", "sort 0 -") == "sort 0 -_time";
+    if commands
+        .windows(2)
+        .any(|pair| plain(&pair[0]) && pair[1].starts_with("head"))
+    {
+        found.push(format!("{place}: events come newest first"));
+    }
+}
+
+/// A search that a click opens.
+fn check_link(view: &View, id: &str, query: &str, found: &mut Vec<String>) {
+    check_cost(&format!("{id}: the link to a search"), query, found);
+    if let Err(what) = check_search(&view.with_tokens(query, None)) {
+        found.push(format!("{id}: the link to a search: {what}"));
+    }
+    // What Splunk's index has as a term makes the search quick.
+    let commands = commands_of(query);
+    let terms = commands.first().map_or("", String::as_str);
+    for field in ["eventId", "src", "integratorKey"] {
+        let compared = format!(" {field}=\"$row.");
+        let by_value = commands.iter().skip(1).any(|part| part.contains(&compared));
+        if by_value && !terms.contains("\"$row.") {
+            found.push(format!(
+                "{id}: {field} is not among the raw terms of the link"
+            ));
+        }
+    }
+}
+
 fn check_handler(view: &View, all: &[View], id: &str, handler: &Value, found: &mut Vec<String>) {
     let options = &handler["options"];
     let panel = view
@@ -845,6 +1177,7 @@ fn check_handler(view: &View, all: &[View], id: &str, handler: &Value, found: &m
             "{id}: row.{name}.value does not come out of the search"
         ));
     }
+    check_clickable(id, panel, options, &fields, found);
     match handler["type"].as_str().unwrap_or_default() {
         "drilldown.linkToSearch" => {
             check_keys(
@@ -862,9 +1195,7 @@ fn check_handler(view: &View, all: &[View], id: &str, handler: &Value, found: &m
             if query.contains("index=") {
                 found.push(format!("{id}: the link names an index"));
             }
-            if let Err(what) = check_search(&view.with_tokens(query, None)) {
-                found.push(format!("{id}: the link to a search: {what}"));
-            }
+            check_link(view, id, query, found);
             for key in ["earliest", "latest"] {
                 let time = view.with_tokens(options[key].as_str().unwrap_or_default(), None);
                 if let Err(what) = relative_time(0, &time) {
@@ -873,7 +1204,7 @@ fn check_handler(view: &View, all: &[View], id: &str, handler: &Value, found: &m
             }
         }
         "drilldown.customUrl" => {
-            check_keys(id, options, &["url", "newTab"], found);
+            check_keys(id, options, &["url", "newTab", "fields"], found);
             check_url(
                 view,
                 all,
@@ -897,7 +1228,7 @@ fn check_handler(view: &View, all: &[View], id: &str, handler: &Value, found: &m
             check_target(view, all, id, target, &tokens, found);
         }
         "drilldown.setToken" => {
-            check_keys(id, options, &["tokens"], found);
+            check_keys(id, options, &["tokens", "fields"], found);
             for token in options["tokens"].as_array().into_iter().flatten() {
                 check_keys(id, token, &["token", "key", "value"], found);
             }
@@ -937,7 +1268,20 @@ fn check_url(view: &View, all: &[View], id: &str, url: &str, found: &mut Vec<Str
     let mut passed = BTreeSet::new();
     for part in query.split('&').filter(|part| !part.is_empty()) {
         let (name, value) = part.split_once('=').unwrap_or((part, ""));
-        if let Some(token) = name.strip_prefix("form.") {
+        if page == "search" && ["q", "earliest", "latest"].contains(&name) {
+            let text = percent_encoding::percent_decode_str(value).decode_utf8_lossy();
+            let text = text.replace("|u$", "$");
+            if name == "q" {
+                check_link(view, id, &text, found);
+                if !row_tokens_are_quoted(&text) {
+                    found.push(format!(
+                        "{id}: a value of the row stands without quotation marks: {text}"
+                    ));
+                }
+            } else if let Err(what) = relative_time(0, &view.with_tokens(&text, None)) {
+                found.push(format!("{id}: {name} of the link: {what}"));
+            }
+        } else if let Some(token) = name.strip_prefix("form.") {
             passed.insert(token.to_owned());
         } else if name == "s" && is_page_of_splunk {
             check_saved(id, value, found);
@@ -950,7 +1294,7 @@ fn check_url(view: &View, all: &[View], id: &str, url: &str, found: &mut Vec<Str
             }
             let name = token.split('|').next().unwrap_or_default();
             let target = passed.iter().any(|known| known == name);
-            if !target && !name.starts_with("row.") {
+            if page != "search" && !target && !name.starts_with("row.") {
                 found.push(format!("{id}: {name} is passed on as {part}"));
             }
         }
@@ -995,6 +1339,9 @@ fn check_target(
     passed: &BTreeSet<String>,
     found: &mut Vec<String>,
 ) {
+    if page == SET_UP {
+        return;
+    }
     let Some(target) = all.iter().find(|other| other.id == page) else {
         found.push(format!("{id}: the view {page} does not exist"));
         return;
@@ -1369,7 +1716,7 @@ fn sound() -> (Value, Value) {
         "inputs": {
             "input_time": {
                 "type": "input.timerange", "title": "Time range",
-                "options": {"token": "global_time", "defaultValue": "-7d@h,now"},
+                "options": {"token": "global_time", "defaultValue": "-7d@d,now"},
             },
             "input_account": {
                 "type": "input.dropdown", "title": "Account", "dataSources": {"primary": "accounts"},
@@ -1387,7 +1734,10 @@ fn sound() -> (Value, Value) {
                 "query": "| inputlookup ds_accounts | eval label=account_name, value=\"accountId=\".accountId | table label value",
             }},
             "alerts": {"type": "ds.search", "name": "Alerts", "options": {
-                "query": "`ds_monitor_events` | search $account_filter$ data_model=Alerts | stats count BY user severity",
+                "query": "`ds_monitor_index` sourcetype=ds_monitor $account_filter$ | where data_model=\"Alerts\" | stats dc(eventId) AS count BY user severity | appendpipe [stats count AS _rows | where _rows=0 | eval user=\"Nobody is suspected.\" | fields user] | table user severity count",
+            }},
+            "severities": {"type": "ds.chain", "name": "Severities", "options": {
+                "extend": "alerts", "query": "| stats sum(count) AS Alerts BY severity",
             }},
             "users": {"type": "ds.chain", "name": "Users", "options": {
                 "extend": "alerts", "query": "| search user=\"$chosen$\" | stats dc(user) AS Users",
@@ -1398,19 +1748,25 @@ fn sound() -> (Value, Value) {
                 "markdown": "[Alerts](/app/ds_monitor/docusign_alerts?form.global_time.earliest=$global_time.earliest|u$&form.global_time.latest=$global_time.latest|u$&form.account_filter=$account_filter|u$)",
             }},
             "viz_alerts": {
-                "type": "splunk.table", "title": "Alerts", "description": "Empty: nobody is suspected.",
+                "type": "splunk.table", "title": "Alerts",
                 "dataSources": {"primary": "alerts"},
-                "options": {"columnFormat": {"severity": {
-                    "rowColors": "> table | seriesByName(\"severity\") | matchValue(colors)",
-                }}},
+                "options": {"columnFormat": {
+                    "user": {"width": 200},
+                    "severity": {"width": 110, "rowColors": "> table | seriesByName(\"severity\") | matchValue(colors)"},
+                }},
                 "context": {"colors": [{"match": "high", "value": "#C9302C"}]},
-                "eventHandlers": [
-                    {"type": "drilldown.setToken", "options": {"tokens": [{"token": "chosen", "key": "row.user.value"}]}},
-                    {"type": "drilldown.linkToSearch", "options": {
-                        "type": "custom", "earliest": "-1d", "latest": "now",
-                        "query": "`ds_monitor_events` | search data_model=Alerts user=\"$row.user.value$\"",
-                    }},
-                ],
+                "eventHandlers": [{"type": "drilldown.setToken", "options": {
+                    "tokens": [{"token": "chosen", "key": "row.user.value"}], "fields": ["user"],
+                }}],
+            },
+            "viz_severities": {
+                "type": "splunk.bar", "title": "By severity", "dataSources": {"primary": "severities"},
+                "options": {"x": "> primary | seriesByName('severity')", "y": "> primary | frameBySeriesNames('Alerts')"},
+                "containerOptions": {"visibility": {"hideWhenNoData": true}},
+                "eventHandlers": [{"type": "drilldown.linkToSearch", "options": {
+                    "type": "custom", "earliest": "-1d", "latest": "now",
+                    "query": "`ds_monitor_index` sourcetype=ds_monitor | eval kind=\"Alerts\" | search severity=\"$row.severity.value$\" kind=\"$name$\" | dedup eventId",
+                }}],
             },
             "viz_users": {
                 "type": "splunk.singlevalue", "title": "Users", "description": "Who is suspected.",
@@ -1423,13 +1779,15 @@ fn sound() -> (Value, Value) {
             "structure": [
                 {"item": "viz_header", "type": "block", "position": {"x": 0, "y": 0, "w": 1440, "h": 50}},
                 {"item": "viz_alerts", "type": "block", "position": {"x": 0, "y": 50, "w": 1000, "h": 350}},
-                {"item": "viz_users", "type": "block", "position": {"x": 1000, "y": 50, "w": 440, "h": 350}},
+                {"item": "viz_users", "type": "block", "position": {"x": 1000, "y": 50, "w": 440, "h": 150}},
+                {"item": "viz_severities", "type": "block", "position": {"x": 1000, "y": 200, "w": 440, "h": 200}},
             ],
         },
     });
     let canned = serde_json::json!({
         "accounts": [{"label": "Example", "value": "accountId=a4d80c6e-71f2-4b39-8e5d-0c9b2a1f6378"}],
         "alerts": [{"user": "ann@example.com", "severity": "high", "count": "2"}],
+        "severities": [{"severity": "high", "Alerts": "2"}],
         "users": {"fields": ["Users"], "rows": [["1"]]},
     });
     (definition, canned)
@@ -1450,300 +1808,556 @@ fn a_view_in_which_every_name_fits_is_accepted() {
     assert_eq!(findings_of(&definition, &canned), [""; 0]);
 }
 
+const ALERTS: &str = "/visualizations/viz_alerts";
+const QUERY: &str = "/dataSources/alerts/options/query";
+const MARKDOWN: &str = "/visualizations/viz_header/options/markdown";
+const EVENTS: &str = "`ds_monitor_index` sourcetype=ds_monitor $account_filter$";
+const LINK: &str = "/visualizations/viz_severities/eventHandlers/0/options";
+
+/// Puts a value at a place of the sound view, and expects a finding with these words.
+fn expect(path: &str, value: impl Into<Value>, words: &str) {
+    let (mut definition, canned) = sound();
+    let (parent, name) = path.rsplit_once('/').unwrap();
+    let value = value.into();
+    match definition.pointer_mut(parent).unwrap() {
+        Value::Array(values) => values[name.parse::<usize>().unwrap()] = value,
+        parent => parent[name] = value,
+    }
+    let found = findings_of(&definition, &canned);
+    assert!(
+        found.iter().any(|what| what.contains(words)),
+        "{path}\n  expected: {words}\n  found:    {found:?}"
+    );
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap()
+}
+
+/// The sound view's search with other commands at its end.
+fn alerts_query(commands: &str) -> String {
+    format!("{EVENTS} {commands}")
+}
+
 #[test]
-fn whatever_does_not_fit_in_a_view_is_found() {
-    const ALERTS: &str = "/visualizations/viz_alerts";
-    const QUERY: &str = "/dataSources/alerts/options/query";
-    const EVENTS: &str = "`ds_monitor_events` | search $account_filter$";
-    let link = format!("{ALERTS}/eventHandlers/1/options");
-    let markdown = "/visualizations/viz_header/options/markdown";
-    let set = |path: &str, value: &str| (path.to_owned(), Value::from(value));
-    let json = |path: &str, text: &str| {
+fn names_and_keys_that_do_not_fit_are_found() {
+    for (path, value, words) in [
+        ("/title", "Alarms", "the title of docusign_alerts is not"),
+        ("/description", "Alerts", "its description is no sentence"),
         (
-            path.to_owned(),
-            serde_json::from_str::<Value>(text).unwrap(),
-        )
-    };
-    let cases = [
-        (
-            set("/title", "Alarms"),
-            "the title of docusign_alerts is not",
-        ),
-        (
-            set("/description", "Alerts"),
-            "its description is no sentence",
-        ),
-        (
-            json("/visualisations", "{}"),
-            "the key visualisations is not known",
-        ),
-        (
-            json(
-                "/dataSources/spare",
-                r#"{"type": "ds.search", "name": "x", "options": {"query": "| makeresults"}}"#,
-            ),
-            "spare: nothing uses it",
-        ),
-        (
-            set("/dataSources/alerts/options/querry", "x"),
+            "/dataSources/alerts/options/querry",
+            "x",
             "alerts: the key querry is not known",
         ),
         (
-            set("/dataSources/users/options/extend", "alarms"),
-            "users extends alarms, which is no search",
-        ),
-        (
-            set(
-                "/dataSources/users/options/query",
-                "| stats dc(usr) AS Users",
-            ),
-            "users: stats: it reads usr, which stats has not left",
-        ),
-        (
-            set(QUERY, &format!("{EVENTS} | stats count BY usr")),
-            "alerts: stats: it reads usr, which no event",
-        ),
-        (
-            set(
-                QUERY,
-                &format!("{EVENTS} data_model=Alert | stats count BY user severity"),
-            ),
-            "no data_model is Alert",
-        ),
-        (set(QUERY, EVENTS), "raw events come out"),
-        (
-            set(QUERY, &format!("{EVENTS} | stats count BY user severity ]")),
-            "a `]` too many",
-        ),
-        (
-            set(
-                QUERY,
-                "index=docusign sourcetype=ds_monitor | stats count BY user severity",
-            ),
-            "it names an index",
-        ),
-        (
-            set(
-                QUERY,
-                "sourcetype=ds_monitor $account_filter$ | stats count BY user severity",
-            ),
-            "does not begin with a macro",
-        ),
-        (
-            set(
-                QUERY,
-                "`ds_monitor_events` | search $acount_filter$ | stats count BY user severity",
-            ),
-            "$acount_filter$: nothing sets it",
-        ),
-        (
-            set("/inputs/input_account/options/defaultValue", ""),
-            "input_account: it has no default",
-        ),
-        (
-            set("/inputs/input_account/options/token", "global_time"),
-            "its token is missing, or another input's",
-        ),
-        (
-            set(
-                "/inputs/input_account/context/label",
-                "> primary | seriesByName('name')",
-            ),
-            "name does not come out of the search",
-        ),
-        (
-            set(
-                "/inputs/input_account/options/items",
-                ">frame(label, values) | objects()",
-            ),
-            "values is not in the context",
-        ),
-        (
-            set("/inputs/input_time/options/defaultValue", "-7x,now"),
-            "the time -7x is not understood",
-        ),
-        (
-            set(&format!("{ALERTS}/dataSources/primary"), "alarms"),
-            "the data source \"alarms\" (primary) does not exist",
-        ),
-        (
-            set(&format!("{ALERTS}/title"), ""),
+            "/visualizations/viz_alerts/title",
+            "",
             "viz_alerts: it has no title",
         ),
         (
-            set(&format!("{ALERTS}/description"), ""),
-            "nothing says what it means when it is empty",
-        ),
-        (
-            set(&format!("{ALERTS}/descriptions"), "x"),
+            "/visualizations/viz_alerts/descriptions",
+            "x",
             "the key descriptions is not known",
         ),
+    ] {
+        expect(path, value, words);
+    }
+    expect(
+        "/visualisations",
+        json("{}"),
+        "the key visualisations is not known",
+    );
+    expect(
+        "/dataSources/spare",
+        json(r#"{"type": "ds.search", "name": "x", "options": {"query": "| makeresults"}}"#),
+        "spare: nothing uses it",
+    );
+}
+
+#[test]
+fn searches_that_cannot_be_read_are_found() {
+    for (path, value, words) in [
         (
-            json(&format!("{ALERTS}/options/columnFormat/User"), "{}"),
-            "User does not come out of the search",
+            "/dataSources/users/options/extend",
+            "alarms",
+            "users extends alarms, which is no search",
         ),
         (
-            set(
-                &format!("{ALERTS}/options/columnFormat/severity/rowColors"),
-                "> table | seriesByName('severity') | matchValue(colours)",
-            ),
+            "/dataSources/users/options/query",
+            "| stats dc(usr) AS Users",
+            "users: stats: it reads usr, which table has not left",
+        ),
+    ] {
+        expect(path, value, words);
+    }
+    for (commands, words) in [
+        (
+            "| stats count BY usr",
+            "alerts: stats: it reads usr, which no event",
+        ),
+        (
+            "| where data_model=\"Alert\" | stats count BY user severity",
+            "no data_model is Alert",
+        ),
+        ("", "raw events come out"),
+        ("| stats count BY user severity ]", "a `]` too many"),
+    ] {
+        expect(QUERY, alerts_query(commands), words);
+    }
+    for (query, words) in [
+        (
+            "index=docusign sourcetype=ds_monitor | stats count BY user severity",
+            "it names an index",
+        ),
+        (
+            "sourcetype=ds_monitor $account_filter$ | stats count BY user severity",
+            "does not begin with a macro",
+        ),
+        (
+            "`ds_monitor_index` sourcetype=ds_monitor $acount_filter$ | stats count BY user severity",
+            "$acount_filter$: nothing sets it",
+        ),
+    ] {
+        expect(QUERY, query, words);
+    }
+}
+
+#[test]
+fn a_search_that_reads_more_than_it_must_is_found() {
+    for (commands, words) in [
+        (
+            "data_model=Alerts | stats count BY user severity",
+            "data_model is decided by a lookup, after the pipe",
+        ),
+        (
+            "(status=failure) | stats count BY user severity",
+            "status is decided by a lookup, after the pipe",
+        ),
+        (
+            "| dedup eventId | where data_model=\"Alerts\" | stats count BY user severity",
+            "it filters after dedup",
+        ),
+        (
+            "| sort 0 - _time | head 50 | stats count BY user severity",
+            "events come newest first",
+        ),
+        (
+            "| stats count BY user severity | append [search `ds_monitor_index` a | append [search `ds_monitor_index` b | append [search `ds_monitor_index` c | append [search `ds_monitor_log`]]]]",
+            "5 scans of events when it opens",
+        ),
+    ] {
+        expect(QUERY, alerts_query(commands), words);
+    }
+    expect(
+        QUERY,
+        "`ds_monitor_events` | stats count BY user severity",
+        "it filters what is already without duplicates",
+    );
+    let source = |earliest: &str, query: &str| serde_json::json!({"query": query, "queryParameters": {"earliest": earliest, "latest": "now"}});
+    let query = alerts_query("| stats count BY user severity");
+    let before = query.replace(
+        "$account_filter$",
+        "[| makeresults | eval range_from=1, range_to=2, earliest=max(0, floor(2*range_from-range_to)) | table earliest]",
+    );
+    let words = "it reads more than 60 days when the view opens";
+    expect(
+        "/dataSources/alerts/options",
+        source("-90d@d", &query),
+        words,
+    );
+    expect(
+        "/dataSources/alerts/options",
+        source("-40d@d", &before),
+        words,
+    );
+}
+
+#[test]
+fn a_view_that_says_nothing_when_nothing_has_arrived_is_found() {
+    expect(
+        QUERY,
+        alerts_query("| stats count BY user severity"),
+        "nothing says what to do when nothing has arrived",
+    );
+    expect(
+        "/visualizations/viz_severities/containerOptions",
+        json("{}"),
+        "viz_severities: when it is empty it must either go or say so",
+    );
+    expect(
+        "/visualizations/viz_alerts/description",
+        "Empty if there was none",
+        "its caption speaks of emptiness",
+    );
+    expect(
+        "/inputs/input_time/options/defaultValue",
+        "-7d@h,now",
+        "its range does not begin with a whole day",
+    );
+    expect(
+        QUERY,
+        "| rest splunk_server=local /servicesNS/-/ds_monitor/saved/searches count=0 | rename title AS user cron_schedule AS severity | table user severity",
+        "a schedule is shown as cron",
+    );
+}
+
+#[test]
+fn inputs_and_tokens_that_do_not_fit_are_found() {
+    for (path, value, words) in [
+        (
+            "/inputs/input_account/options/defaultValue",
+            "",
+            "input_account: it has no default",
+        ),
+        (
+            "/inputs/input_account/options/token",
+            "global_time",
+            "its token is missing, or another input's",
+        ),
+        (
+            "/inputs/input_account/context/label",
+            "> primary | seriesByName('name')",
+            "name does not come out of the search",
+        ),
+        (
+            "/inputs/input_account/options/items",
+            ">frame(label, values) | objects()",
+            "values is not in the context",
+        ),
+        (
+            "/inputs/input_time/options/defaultValue",
+            "-7x,now",
+            "the time -7x is not understood",
+        ),
+    ] {
+        expect(path, value, words);
+    }
+    let token = format!("{ALERTS}/eventHandlers/0/options/tokens/0/token");
+    expect(&token, "choosen", "$chosen$: nothing sets it");
+    expect(&token, "choosen", "$choosen$: nothing uses it");
+}
+
+#[test]
+fn columns_that_a_panel_does_not_get_are_found() {
+    for (path, value, words) in [
+        (
+            "/visualizations/viz_alerts/dataSources/primary",
+            "alarms",
+            "the data source \"alarms\" (primary) does not exist",
+        ),
+        (
+            "/visualizations/viz_alerts/options/columnFormat/severity/rowColors",
+            "> table | seriesByName('severity') | matchValue(colours)",
             "colours is not in the context",
         ),
         (
-            set(
-                &format!("{ALERTS}/options/columnFormat/severity/rowColors"),
-                "> tabel | seriesByName('severity')",
-            ),
+            "/visualizations/viz_alerts/options/columnFormat/severity/rowColors",
+            "> tabel | seriesByName('severity')",
             "tabel is nothing to take columns from",
         ),
         (
-            set(
-                "/visualizations/viz_users/options/majorValue",
-                "> primary | seriesByname('Users')",
-            ),
+            "/visualizations/viz_users/options/majorValue",
+            "> primary | seriesByname('Users')",
             "the function seriesByname is not known",
         ),
         (
-            set(
-                "/visualizations/viz_users/options/majorValue",
-                "> primary | seriesByName('users')",
-            ),
+            "/visualizations/viz_users/options/majorValue",
+            "> primary | seriesByName('users')",
             "users does not come out of the search",
         ),
         (
-            set(
-                &format!("{ALERTS}/eventHandlers/0/options/tokens/0/key"),
-                "row.usr.value",
-            ),
+            "/visualizations/viz_alerts/eventHandlers/0/options/tokens/0/key",
+            "row.usr.value",
+            "row.usr.value does not come out",
+        ),
+    ] {
+        expect(path, value, words);
+    }
+    expect(
+        &format!("{ALERTS}/options/columnFormat/User"),
+        json("{}"),
+        "User does not come out of the search",
+    );
+}
+
+#[test]
+fn a_table_that_cannot_be_read_in_a_narrow_window_is_found() {
+    let format = format!("{ALERTS}/options/columnFormat");
+    for (columns, words) in [
+        (
+            r#"{"user": {"width": 200}}"#,
+            "not one of its columns is without a width",
+        ),
+        (
+            r#"{"user": {"width": 200}, "severity": {"width": 100}, "count": {"width": 80}}"#,
+            "not one of its columns is without a width",
+        ),
+        (
+            r#"{"user": {"width": 200}, "severity": {"width": 70}}"#,
+            "the header severity does not fit",
+        ),
+        (
+            r#"{"user": {"width": 600}, "severity": {"width": 110}}"#,
+            "its columns need 779 pixels of 702",
+        ),
+        (
+            r#"{"user": {"width": 200, "textOverflow": "ellipsis"}, "severity": {"width": 110}}"#,
+            "a cell is cut",
+        ),
+    ] {
+        expect(&format, json(columns), words);
+    }
+    expect(
+        QUERY,
+        alerts_query("| rename src AS Address | stats count BY user severity Address"),
+        "not one of its columns is without a width",
+    );
+}
+
+#[test]
+fn a_click_that_leads_nowhere_is_found() {
+    expect(
+        &format!("{ALERTS}/eventHandlers/0/type"),
+        "drilldown.setTokens",
+        "the event handler drilldown.setTokens is not known",
+    );
+    let fields = format!("{ALERTS}/eventHandlers/0/options/fields");
+    expect(
+        &fields,
+        json(r#"["User"]"#),
+        "the column User, to be clicked, is not there",
+    );
+    expect(
+        &fields,
+        json("[]"),
+        "not one column of the table can be clicked",
+    );
+    let events = "`ds_monitor_index` sourcetype=ds_monitor";
+    for (query, words) in [
+        (
+            format!("{events} | search severity=\"$row.usr.value$\" user=\"$name$\""),
             "row.usr.value does not come out",
         ),
         (
-            set(
-                &format!("{ALERTS}/eventHandlers/0/options/tokens/0/token"),
-                "choosen",
-            ),
-            "$chosen$: nothing sets it",
-        ),
-        (
-            set(
-                &format!("{ALERTS}/eventHandlers/0/options/tokens/0/token"),
-                "choosen",
-            ),
-            "$choosen$: nothing uses it",
-        ),
-        (
-            set(
-                &format!("{ALERTS}/eventHandlers/0/type"),
-                "drilldown.setTokens",
-            ),
-            "the event handler drilldown.setTokens is not known",
-        ),
-        (
-            set(
-                &format!("{link}/query"),
-                "`ds_monitor_events` | search user=\"$row.usr.value$\"",
-            ),
-            "row.usr.value does not come out",
-        ),
-        (
-            set(
-                &format!("{link}/query"),
-                "`ds_monitor_events` | search user=$row.user.value$",
-            ),
+            format!("{events} | search severity=$row.severity.value$ user=\"$name$\""),
             "stands without quotation marks",
         ),
         (
-            set(
-                &format!("{link}/query"),
-                "`ds_monitor_events` | search usr=\"$row.user.value$\"",
-            ),
+            format!("{events} | search usr=\"$row.severity.value$\" user=\"$name$\""),
             "the link to a search: search: it reads usr",
         ),
         (
-            set(&format!("{link}/earliest"), "$time.earliest$"),
-            "earliest of the link",
+            format!(
+                "{events} | dedup eventId | search severity=\"$row.severity.value$\" user=\"$name$\""
+            ),
+            "it filters after dedup",
         ),
-        (set(markdown, "[x](https://example.com/)"), "leaves the app"),
         (
-            set(markdown, "[x](/app/ds_monitor/docusign_alarms)"),
+            format!("{events} | search src=\"$row.severity.value$\" user=\"$name$\""),
+            "src is not among the raw terms of the link",
+        ),
+        (
+            format!("{events} | where data_model=\"Alerts\""),
+            "it forgets what was clicked",
+        ),
+    ] {
+        expect(&format!("{LINK}/query"), query, words);
+    }
+    expect(
+        &format!("{LINK}/earliest"),
+        "$time.earliest$",
+        "earliest of the link",
+    );
+    expect(
+        QUERY,
+        alerts_query("| stats count BY user severity | eval _person=user"),
+        "it has a person, to whom it does not lead",
+    );
+    expect(
+        &format!("{ALERTS}/eventHandlers/0"),
+        json(
+            r#"{"type": "drilldown.customUrl", "options": {"url": "/app/ds_monitor/$row.severity.value$?s=%2FservicesNS%2Fnobody%2Fds_monitor%2Fsaved%2Fsearches%2F$row.user.value|u$"}}"#,
+        ),
+        "viz_alerts: a row leads to high, which is no page of Splunk's",
+    );
+    expect(
+        &format!("{ALERTS}/eventHandlers/0"),
+        json(
+            r#"{"type": "drilldown.customUrl", "options": {"url": "/app/ds_monitor/search?q=%60ds_monitor_index%60%20sourcetype%3Dds_monitor%20%7C%20search%20usr%3D%22$row.user.value|u$%22&earliest=-1d&latest=now", "fields": ["user"]}}"#,
+        ),
+        "viz_alerts: the link to a search: search: it reads usr",
+    );
+}
+
+#[test]
+fn links_that_lead_nowhere_are_found() {
+    for (markdown, words) in [
+        ("[x](https://example.com/)", "leaves the app"),
+        (
+            "[x](/app/ds_monitor/docusign_alarms)",
             "the view docusign_alarms does not exist",
         ),
         (
-            set(
-                markdown,
-                "[x](/app/ds_monitor/docusign_alerts?form.account_filter=$account_filter|u$)",
-            ),
+            "[x](/app/ds_monitor/docusign_alerts?form.account_filter=$account_filter|u$)",
             "drops global_time.earliest",
         ),
         (
-            set(
-                markdown,
-                "[x](/app/ds_monitor/docusign_alerts?form.account_filter=$account_filter$)",
-            ),
+            "[x](/app/ds_monitor/docusign_alerts?form.account_filter=$account_filter$)",
             "needs the filter |u",
         ),
         (
-            set(
-                markdown,
-                "[x](/app/ds_monitor/docusign_alerts?form.user=$chosen|u$)",
-            ),
+            "[x](/app/ds_monitor/docusign_alerts?form.user=$chosen|u$)",
             "docusign_alerts has no token user",
         ),
         (
-            set(
-                markdown,
-                "[x](/app/ds_monitor/report?s=%2FservicesNS%2Fnobody%2Fds_monitor%2Fsaved%2Fsearches%2FNone)",
-            ),
+            "[x](/app/ds_monitor/report?s=%2FservicesNS%2Fnobody%2Fds_monitor%2Fsaved%2Fsearches%2FNone)",
             "the saved search None does not exist",
         ),
-        (
-            json(
-                &format!("{ALERTS}/eventHandlers/1"),
-                r#"{"type": "drilldown.customUrl", "options": {"url": "/app/ds_monitor/$row.severity.value$?s=%2FservicesNS%2Fnobody%2Fds_monitor%2Fsaved%2Fsearches%2F$row.user.value|u$"}}"#,
-            ),
-            "viz_alerts: a row leads to high, which is no page of Splunk's",
-        ),
-        (
-            json("/layout/globalInputs", r#"["input_time"]"#),
-            "input_account is not once in the layout",
-        ),
-        (
-            set("/layout/structure/2/item", "viz_alerts"),
-            "the layout has viz_alerts twice",
-        ),
-        (
-            set("/layout/structure/2/item", "viz_alerts"),
-            "viz_users is not in the layout",
-        ),
-        (
-            set("/layout/structure/2/item", "viz_user"),
-            "the layout has viz_user, which does not exist",
-        ),
-        (
-            json("/layout/structure/2/position/x", "900"),
-            "viz_users lies over viz_alerts",
-        ),
-        (
-            json("/layout/structure/2/position/w", "600"),
-            "viz_users is wider than the canvas",
-        ),
-    ];
-    let mut missed = vec![];
-    for ((path, value), words) in cases {
-        let (mut definition, canned) = sound();
-        let (parent, name) = path.rsplit_once('/').unwrap();
-        match definition.pointer_mut(parent).unwrap() {
-            Value::Array(values) => values[name.parse::<usize>().unwrap()] = value,
-            parent => parent[name] = value,
-        }
-        let found = findings_of(&definition, &canned);
-        if !found.iter().any(|what| what.contains(words)) {
-            missed.push(format!(
-                "{path}\n  expected: {words}\n  found:    {found:?}"
-            ));
-        }
+    ] {
+        expect(MARKDOWN, markdown, words);
     }
-    assert!(missed.is_empty(), "{}", missed.join("\n"));
+}
+
+#[test]
+fn panels_without_a_place_of_their_own_are_found() {
+    let item = "/layout/structure/2/item";
+    expect(item, "viz_alerts", "the layout has viz_alerts twice");
+    expect(item, "viz_alerts", "viz_users is not in the layout");
+    expect(
+        item,
+        "viz_user",
+        "the layout has viz_user, which does not exist",
+    );
+    expect(
+        "/layout/globalInputs",
+        json(r#"["input_time"]"#),
+        "input_account is not once in the layout",
+    );
+    expect(
+        "/layout/structure/2/position/x",
+        900,
+        "viz_users lies over viz_alerts",
+    );
+    expect(
+        "/layout/structure/2/position/w",
+        600,
+        "viz_users is wider than the canvas",
+    );
+}
+
+/// Backtest runs a detection without its last command, which keeps what was found.
+#[test]
+fn every_detection_can_be_tried_before_it_is_enabled() {
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    let view = views.iter().find(|view| view.id == "docusign_backtest");
+    let query = view.unwrap().query("detections").unwrap();
+    let tail = "(?s)[|]\\s*\\x60ds_monitor_finding.*$";
+    assert!(query.contains(&format!("replace(search, \"{tail}\", \"\")")));
+    let mut tried = 0;
+    for (name, settings) in conf("savedsearches") {
+        if !name.starts_with("Docusign Detection - ") {
+            continue;
+        }
+        let search = setting(&settings, "search").unwrap_or_default();
+        let search = search
+            .split("| `ds_monitor_finding")
+            .next()
+            .unwrap_or_default();
+        assert!(
+            !search.contains("outputlookup"),
+            "{name} would keep what it finds"
+        );
+        let fields = check_search(search).unwrap_or_else(|what| panic!("{name}: {what}"));
+        let fields = fields.unwrap_or_else(|| panic!("{name} ends with raw events"));
+        for field in ["_time", "severity", "actor", "user", "finding"] {
+            assert!(has_field(&fields, field), "{name} has no {field}");
+        }
+        tried += 1;
+    }
+    assert!(tried >= 18, "{tried} detections");
+}
+
+/// The numbers of a view count every event once, compare with the period before, and leave out days that are not over.
+#[test]
+fn numbers_compare_with_the_period_before_and_charts_have_whole_days() {
+    const DAY: i64 = 86_400;
+    // Noon, so that the last day is not over.
+    const NOW: i64 = 20_000 * DAY + DAY / 2;
+    let event = |id: &str, days_ago: i64| -> Row {
+        let time = (NOW - days_ago * DAY - 60).to_string();
+        [
+            ("_time", time.as_str()),
+            ("index", "main"),
+            ("sourcetype", "ds_monitor"),
+            ("eventId", id),
+            ("data_model", "Authentication"),
+            ("status", "failure"),
+        ]
+        .map(|(name, value)| (name.to_owned(), vec![value.to_owned()]))
+        .into()
+    };
+    let world = World {
+        now: NOW,
+        events: vec![
+            event("today", 0),
+            event("yesterday", 1),
+            event("yesterday", 1),
+            event("a week ago", 7),
+            event("before", 8),
+            event("long ago", 20),
+        ],
+        ..World::default()
+    };
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    let view = views
+        .iter()
+        .find(|view| view.id == "docusign_logins")
+        .unwrap();
+    let run = |source: &str| {
+        let query = view.with_tokens(&view.query(source).unwrap(), None);
+        // The range as Splunk hands it on when somebody has chosen it by hand.
+        let from = relative_time(NOW, "-7d@d").unwrap();
+        let query = query
+            .replace("\"-7d@d\"", &format!("\"{from}\""))
+            .replace("\"now\"", &format!("\"{NOW}\""));
+        let found = Search::parse(&query, &macros()).and_then(|search| search.run(&world));
+        found.unwrap_or_else(|what| panic!("{source}: {what}"))
+    };
+    let totals = run("totals");
+    assert_eq!(totals.len(), 1);
+    assert_eq!(
+        (&*totals[0]["failed"][0], &*totals[0]["failed_change"][0]),
+        ("3", "2")
+    );
+    let days: Vec<(i64, String)> = run("over_time")
+        .iter()
+        .map(|row| (row["_time"][0].parse().unwrap(), row["Failed"][0].clone()))
+        .collect();
+    let expected: Vec<(i64, String)> = (1..=7)
+        .rev()
+        .map(|ago| {
+            let failed = if [1, 7].contains(&ago) { "1" } else { "0" };
+            ((20_000 - ago) * DAY, failed.to_owned())
+        })
+        .collect();
+    assert_eq!(days, expected);
+}
+
+/// The state of an input is one search, so that two views never disagree.
+#[test]
+fn every_view_says_the_same_of_an_input() {
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    let state = |view: &str, source: &str| {
+        let view = views.iter().find(|it| it.id == view).unwrap();
+        let query = view.query(source).unwrap();
+        let common = query.split("| appendpipe").next().unwrap().to_owned();
+        let times = view.data_source(source).unwrap()["options"]["queryParameters"].clone();
+        (common, times)
+    };
+    assert_eq!(
+        state("docusign_overview", "feed"),
+        state("docusign_health", "state")
+    );
 }
 
 #[test]

@@ -227,7 +227,15 @@ impl Filter {
                         let [value] = values.as_slice() else {
                             return Err(format!("{field} has several values in a subsearch"));
                         };
-                        fits = fits && compare(row, field, "=", value)?;
+                        fits = fits
+                            && match field.as_str() {
+                                "earliest" => compare(row, "_time", ">=", value)?,
+                                "latest" => compare(row, "_time", "<", value)?,
+                                "search" => {
+                                    conditions(&mut Cursor::new(value))?.is_true(row, rows)?
+                                }
+                                _ => compare(row, field, "=", value)?,
+                            };
                     }
                     if fits {
                         return Ok(true);

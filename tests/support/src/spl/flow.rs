@@ -264,6 +264,10 @@ impl Flow {
             let names = inner
                 .output()
                 .ok_or("the subsearch does not end with fields")?;
+            // These become the range of time, and the text of the search.
+            let is_field =
+                |name: &&String| !["earliest", "latest", "search"].contains(&name.as_str());
+            let names: Vec<String> = names.iter().filter(is_field).cloned().collect();
             self.read_all(&names)?;
             self.take_notes(inner);
         }
