@@ -121,7 +121,11 @@ pub fn automatic_lookups(settings: &[(String, String)]) -> Vec<AutomaticLookup> 
 pub fn table(lookup: &str) -> (Vec<String>, Vec<BTreeMap<String, String>>) {
     let transforms = conf("transforms");
     let settings = stanza(&transforms, lookup);
-    let file = setting(&settings, "filename").unwrap();
+    let Some(file) = setting(&settings, "filename") else {
+        // A collection of the KV store is empty as shipped.
+        let columns = setting(&settings, "fields_list").unwrap().split(", ");
+        return (columns.map(str::to_owned).collect(), vec![]);
+    };
     let text = read(&format!("lookups/{file}"));
     let mut reader = csv::Reader::from_reader(text.as_bytes());
     let columns: Vec<String> = reader
