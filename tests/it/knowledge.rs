@@ -94,11 +94,17 @@ const SETTINGS: [(&str, &[&str]); 9] = [
             "match_type",
             "case_sensitive_match",
             "max_matches",
+            "external_type",
+            "collection",
+            "fields_list",
         ],
     ),
     ("macros", &["definition", "iseval", "args"]),
     ("eventtypes", &["search", "description"]),
-    ("collections", &["replicate", "field.-"]),
+    (
+        "collections",
+        &["replicate", "field.-", "accelerated_fields.-"],
+    ),
     ("tags", TAGS),
     (
         "savedsearches",
@@ -110,6 +116,8 @@ const SETTINGS: [(&str, &[&str]); 9] = [
             "cron_schedule",
             "dispatch.earliest_time",
             "dispatch.latest_time",
+            "dispatch.index_earliest",
+            "dispatch.index_latest",
             "counttype",
             "relation",
             "quantity",
@@ -175,10 +183,12 @@ fn every_setting_is_one_that_splunk_knows() {
             assert_ne!(stanza, "default", "{name}.conf");
             assert!(!settings.is_empty(), "{name}.conf [{stanza}] is empty");
             for (key, value) in settings {
-                let is_known = known.iter().any(|known| match known.strip_suffix('-') {
-                    Some(class) => key.strip_prefix(class).is_some_and(|rest| rest.len() > 1),
-                    None => key == known,
-                });
+                let is_known = known
+                    .iter()
+                    .any(|known| match known.strip_suffix('-') {
+                        Some(class) => key.strip_prefix(class).is_some_and(|rest| rest.len() > 1),
+                        None => key == known,
+                    });
                 assert!(is_known, "{name}.conf [{stanza}] {key}");
                 assert!(!value.is_empty(), "{name}.conf [{stanza}] {key} is empty");
             }
@@ -225,8 +235,9 @@ fn every_lookup_has_its_file_and_every_column_exists() {
         let (columns, _) = table(lookup);
         let wildcards = setting(settings, "match_type").unwrap_or_default();
         for wildcard in wildcards.split(", ").filter(|text| !text.is_empty()) {
-            let column = wildcard
-                .strip_prefix("WILDCARD(")
+            let column = ["WILDCARD(", "CIDR("]
+                .iter()
+                .find_map(|kind| wildcard.strip_prefix(kind))
                 .unwrap()
                 .strip_suffix(')')
                 .unwrap();
@@ -234,6 +245,12 @@ fn every_lookup_has_its_file_and_every_column_exists() {
                 columns.iter().any(|known| known == column),
                 "{lookup}: {wildcard}"
             );
+        }
+        if setting(settings, "external_type") == Some("kvstore") {
+            let collection = setting(settings, "collection").unwrap();
+            stanza(&conf("collections"), collection);
+            assert_eq!(columns[0], "_key", "{lookup}");
+            continue;
         }
         assert_eq!(setting(settings, "max_matches"), Some("1"), "{lookup}");
         assert_eq!(
@@ -622,11 +639,25 @@ const OF_EVERY_EVENT: [&str; 7] = [
 const ENDPOINTS: &[(&str, &[&str])] = &[
     (
         "/data/inputs/ds_monitor",
-        &["title", "disabled", "interval", "index", "environment"],
+        &[
+            "title",
+            "disabled",
+            "interval",
+            "index",
+            "environment",
+            "splunk_server",
+        ],
     ),
     (
         "/data/inputs/ds_lookups",
-        &["title", "disabled", "interval", "index", "environment"],
+        &[
+            "title",
+            "disabled",
+            "interval",
+            "index",
+            "environment",
+            "splunk_server",
+        ],
     ),
     (
         "/saved/searches",
