@@ -155,6 +155,7 @@ impl Past {
     /// Writes rows as the KV store does: a row takes the place of the one with its key.
     fn write(&mut self, written: &Rows) {
         for (lookup, row) in written {
+            let columns = table(lookup).0;
             let names = match lookup.as_str() {
                 "ds_seen" => vec!["ds_seen", "ds_seen_of_user"],
                 other => vec![other],
@@ -162,7 +163,9 @@ impl Past {
             for name in names {
                 let rows = self.lookups.get_mut(name).unwrap();
                 rows.retain(|known| known["_key"] != row["_key"]);
-                rows.push(row.clone());
+                let mut row = row.clone();
+                row.retain(|field, _| columns.contains(field));
+                rows.push(row);
             }
         }
     }
@@ -775,6 +778,36 @@ fn an_alert_does_not_hold_back_what_is_worse_or_about_somebody_else() {
                 "{}",
                 detection.name
             );
+        }
+    }
+}
+
+#[test]
+fn a_step_up_in_size_is_an_alert_of_its_own() {
+    let samples = Samples::read();
+    for (name, object, action, sizes) in [
+        (
+            "Mass download",
+            "Document",
+            "Downloaded",
+            [(50, "1"), (150, "3"), (500, "10")],
+        ),
+        (
+            "Mass deletion of envelopes",
+            "Envelope",
+            "Deleted",
+            [(20, "1"), (60, "3"), (600, "30")],
+        ),
+    ] {
+        let detection = saved_search(&format!("Docusign Detection - {name}"));
+        for (times, size) in sizes {
+            let events = json!([{
+                "minutes_ago": 55, "times": times, "minutes_apart": 0.05, "by": "ada",
+                "object": object, "action": action,
+            }]);
+            let found = detection.run(&macros(), &samples.past(&events), samples.now);
+            assert_eq!(found.len(), 1, "{name}");
+            assert_eq!(column(&found[0], "size"), json!(size), "{name}: {times}");
         }
     }
 }
