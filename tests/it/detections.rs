@@ -10,7 +10,8 @@ use std::sync::Mutex;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
-use support::conf::{conf, macros, read, setting, stanza, table};
+use crate::knowledge::check_search;
+use support::conf::{conf, conf_file, macros, read, setting, stanza, table};
 use support::search_time::SearchTime;
 use support::spl::{Macros, Row, Search, World};
 
@@ -36,7 +37,7 @@ const SEVERITIES: [(&str, &str); 4] = [
 
 /// Macros that say nothing about what counts: where the events are, how people are shown, how a row is shortened and
 /// kept. Those that read a lookup have a test of their own.
-const PLACES: [&str; 11] = [
+const PLACES: [&str; 12] = [
     "ds_monitor_no_service_users",
     "ds_monitor_no_allowed_addresses",
     "ds_monitor_no_allowed_countries",
@@ -47,6 +48,7 @@ const PLACES: [&str; 11] = [
     "ds_monitor_size(1)",
     "ds_monitor_finding(1)",
     "ds_monitor_client",
+    "ds_monitor_chain",
     "ds_monitor_remember",
 ];
 
@@ -245,6 +247,9 @@ impl Samples {
         let mut records: Vec<Value> = vec![];
         for event in events.as_array().unwrap() {
             let event = event.as_object().unwrap();
+            if event.contains_key("detection") {
+                continue;
+            }
             let number = |key: &str, without: f64| {
                 event
                     .get(key)
@@ -298,6 +303,36 @@ impl Samples {
         records
     }
 
+    /// What another detection has found, as its lookup keeps it.
+    fn finding(&self, finding: &Value, number: usize) -> Row {
+        let id = self.user_id(&finding["actor"]);
+        let id = id.as_str().unwrap();
+        let address = &self.text["people"][finding["actor"].as_str().unwrap()]["user_email"];
+        let actor = match address.as_str() {
+            Some(address) if self.are_people_known => address,
+            _ => id,
+        };
+        let text = |name: &str| finding[name].as_str().unwrap().to_owned();
+        let time = self.now.timestamp() - 60 * finding["minutes_ago"].as_i64().unwrap();
+        let cells = [
+            ("_key", format!("given {number}")),
+            ("time", time.to_string()),
+            ("found_at", time.to_string()),
+            ("detection", text("detection")),
+            ("severity", text("severity")),
+            ("finding", text("finding")),
+            ("actor", actor.to_owned()),
+            ("actor_id", id.to_owned()),
+            ("src", "198.51.100.23".to_owned()),
+            ("account_name", "Example Legal".to_owned()),
+            ("eventIds", format!("9b1f0a52-0f4e-4c43-9a39-{number:012x}")),
+        ];
+        let cells = cells.into_iter();
+        cells
+            .map(|(name, value)| (name.to_owned(), vec![value]))
+            .collect()
+    }
+
     fn event(&self, record: &Value) -> Row {
         // The table has thousands of rows, and the tests look at the same records again and again.
         static KNOWN: Mutex<BTreeMap<(bool, String), Row>> = Mutex::new(BTreeMap::new());
@@ -315,6 +350,17 @@ impl Samples {
         self.past_with(events, &json!({}), TimeDelta::minutes(2))
     }
 
+    /// The same with the rows that the sample has in lookups.
+    fn past_of(&self, detection: &Detection, events: &Value) -> Past {
+        let given = self.given(detection);
+        self.past_with(events, &given, TimeDelta::minutes(2))
+    }
+
+    fn given(&self, detection: &Detection) -> Value {
+        let given = self.of(detection).get("given");
+        given.cloned().unwrap_or_else(|| json!({}))
+    }
+
     /// With more rows in lookups, and another time until an event is indexed.
     fn past_with(&self, events: &Value, rows: &Value, late: TimeDelta) -> Past {
         let indexed = |record: &Value| {
@@ -326,11 +372,19 @@ impl Samples {
             event
         };
         let mut lookups = self.search_time.lookups();
+        // No detection asks the table itself, and its thousands of rows would be copied for every run.
+        lookups.remove("ds_actions");
         for (lookup, rows) in rows.as_object().unwrap() {
             for row in rows.as_array().unwrap() {
                 let row = cells(row).into_iter();
                 let row = row.map(|(name, value)| (name.to_owned(), vec![value.to_owned()]));
                 lookups.get_mut(lookup).unwrap().push(row.collect());
+            }
+        }
+        for (number, finding) in events.as_array().unwrap().iter().enumerate() {
+            if finding.get("detection").is_some() {
+                let row = self.finding(finding, number);
+                lookups.get_mut("ds_findings").unwrap().push(row);
             }
         }
         let mut past = Past {
@@ -392,7 +446,11 @@ fn each_detection_finds_its_events_and_says_what_they_mean() {
     for detection in Detection::all() {
         let name = &detection.name;
         let sample = samples.of(&detection);
-        let found = detection.run(&macros(), &samples.past(&sample["fires"]), samples.now);
+        let found = detection.run(
+            &macros(),
+            &samples.past_of(&detection, &sample["fires"]),
+            samples.now,
+        );
         let expected = sample["rows"].as_array().unwrap();
         assert!(!expected.is_empty(), "{name} finds nothing");
         assert_eq!(
@@ -426,7 +484,11 @@ fn every_detection_finds_its_events_before_anybody_is_named() {
             continue;
         }
         let sample = samples.of(&detection);
-        let found = detection.run(&macros(), &samples.past(&sample["fires"]), samples.now);
+        let found = detection.run(
+            &macros(),
+            &samples.past_of(&detection, &sample["fires"]),
+            samples.now,
+        );
         let expected = sample["rows"].as_array().unwrap().len();
         assert_eq!(found.len(), expected, "{name}: {:#?}", findings(&found));
         for row in &found {
@@ -447,8 +509,9 @@ fn no_detection_takes_what_only_comes_close() {
             detection.name
         );
         for case in silent {
-            let events = samples.past(&case["events"]);
-            assert!(!events.events.is_empty(), "{case}");
+            let events = samples.past_of(&detection, &case["events"]);
+            let findings = &events.lookups["ds_findings"];
+            assert!(!events.events.is_empty() || !findings.is_empty(), "{case}");
             let found = detection.run(&macros(), &events, samples.now);
             assert!(
                 found.is_empty(),
@@ -484,7 +547,7 @@ fn every_macro_of_a_detection_changes_what_it_finds() {
     for detection in Detection::all() {
         let name = &detection.name;
         let sample = samples.of(&detection);
-        let events = samples.past(&sample["fires"]);
+        let events = samples.past_of(&detection, &sample["fires"]);
         let shipped = findings(&detection.run(&macros(), &events, samples.now));
         let mut used = detection.parse(&macros()).macros().clone();
         used.retain(|name| !PLACES.contains(&name.as_str()));
@@ -519,7 +582,11 @@ fn every_lookup_of_a_detection_changes_what_it_finds() {
     for detection in Detection::all() {
         let name = &detection.name;
         let sample = samples.of(&detection);
-        let shipped = detection.run(&macros(), &samples.past(&sample["fires"]), samples.now);
+        let shipped = detection.run(
+            &macros(),
+            &samples.past_of(&detection, &sample["fires"]),
+            samples.now,
+        );
         let mut used = detection.parse(&macros()).flow(None).unwrap().lookups;
         used.retain(|lookup| {
             !["ds_seen", "ds_seen_of_user", "ds_findings"].contains(&lookup.as_str())
@@ -527,7 +594,12 @@ fn every_lookup_of_a_detection_changes_what_it_finds() {
         let changes = sample["lookups"].as_object().unwrap();
         assert_eq!(used, changes.keys().cloned().collect(), "{name}");
         for (lookup, change) in changes {
-            let rows = json!({lookup: [change["row"]]});
+            let mut rows = samples.given(&detection);
+            let row = change["row"].clone();
+            match rows.get_mut(lookup).and_then(Value::as_array_mut) {
+                Some(given) => given.push(row),
+                None => rows[lookup] = json!([row]),
+            }
             let past = samples.past_with(&sample["fires"], &rows, TimeDelta::minutes(2));
             let found = detection.run(&macros(), &past, samples.now);
             assert_eq!(
@@ -551,10 +623,14 @@ fn a_record_that_arrives_three_hours_late_is_found() {
     let samples = Samples::read();
     for detection in Detection::all() {
         let sample = samples.of(&detection);
-        let in_time = samples.past(&sample["fires"]);
+        let in_time = samples.past_of(&detection, &sample["fires"]);
         let expected = findings(&detection.run(&macros(), &in_time, samples.now));
         let late = TimeDelta::hours(3);
-        let past = samples.past_with(&sample["fires"], &json!({}), late + TimeDelta::minutes(2));
+        let past = samples.past_with(
+            &sample["fires"],
+            &samples.given(&detection),
+            late + TimeDelta::minutes(2),
+        );
         let found = detection.run(&macros(), &past, samples.now + late);
         assert_eq!(findings(&found), expected, "{}", detection.name);
     }
@@ -566,7 +642,7 @@ fn what_is_remembered_meanwhile_hides_nothing() {
     let samples = Samples::read();
     for detection in Detection::all() {
         let sample = samples.of(&detection);
-        let after = samples.past(&sample["fires"]);
+        let after = samples.past_of(&detection, &sample["fires"]);
         let mut before = after.clone();
         for lookup in ["ds_seen", "ds_seen_of_user"] {
             before.lookups.insert(lookup.to_owned(), vec![]);
@@ -597,11 +673,11 @@ fn all_rows_have_the_same_first_columns_and_lead_back_to_the_events() {
         assert_eq!(unique.len(), columns.len(), "{name}");
 
         let sample = samples.of(&detection);
-        let events = samples.past(&sample["fires"]);
-        let ids: BTreeSet<&String> = events
-            .events
-            .iter()
-            .flat_map(|event| &event["eventId"])
+        let events = samples.past_of(&detection, &sample["fires"]);
+        let given = events.lookups["ds_findings"].iter();
+        let ids: BTreeSet<&String> = given
+            .flat_map(|row| &row["eventIds"])
+            .chain(events.events.iter().flat_map(|event| &event["eventId"]))
             .collect();
         for row in detection.run(&macros(), &events, samples.now) {
             let single = |field: &str| match row.get(field).map(Vec::as_slice) {
@@ -649,11 +725,15 @@ fn a_row_that_comes_out_of_several_runs_is_one_alert() {
     let samples = Samples::read();
     for detection in Detection::all() {
         let name = &detection.name;
-        let past = samples.past(&samples.of(&detection)["fires"]);
+        let past = samples.past_of(&detection, &samples.of(&detection)["fires"]);
         let period = length(detection.get("alert.suppress.period"));
         let fields = detection.throttle_fields();
         let mut first_seen: BTreeMap<String, DateTime<Utc>> = BTreeMap::new();
         let mut now = samples.now;
+        let step = match detection.window().num_days() {
+            0 => TimeDelta::minutes(5),
+            _ => TimeDelta::hours(2),
+        };
         loop {
             let found = detection.run(&macros(), &past, now);
             if found.is_empty() {
@@ -673,7 +753,7 @@ fn a_row_that_comes_out_of_several_runs_is_one_alert() {
                     "{name} repeats itself after its throttling has ended"
                 );
             }
-            now += TimeDelta::minutes(5);
+            now += step;
         }
         assert!(now > samples.now, "{name} finds nothing");
     }
@@ -686,8 +766,9 @@ fn every_finding_is_kept_once_however_often_it_is_found() {
     let columns = table("ds_findings").0;
     for detection in Detection::all() {
         let name = &detection.name;
-        let mut past = samples.past(&samples.of(&detection)["fires"]);
+        let mut past = samples.past_of(&detection, &samples.of(&detection)["fires"]);
         let mut keys = BTreeSet::new();
+        let before = past.lookups["ds_findings"].len();
         for _ in 0..2 {
             let (found, written) = detection.run_and_write(&macros(), &past, samples.now);
             assert_eq!(written.len(), found.len(), "{name}");
@@ -714,7 +795,8 @@ fn every_finding_is_kept_once_however_often_it_is_found() {
                 keys.insert(row["_key"].clone());
             }
             assert_eq!(keys.len(), found.len(), "{name}");
-            assert_eq!(past.lookups["ds_findings"].len(), found.len(), "{name}");
+            let kept = past.lookups["ds_findings"].len() - before;
+            assert_eq!(kept, found.len(), "{name}");
         }
     }
 }
@@ -730,7 +812,7 @@ fn a_run_that_was_missed_is_made_up_for() {
     // The run of ten o'clock comes at eleven, and looks at what a run at ten looks at.
     let samples = Samples::read();
     for detection in Detection::all() {
-        let past = samples.past(&samples.of(&detection)["fires"]);
+        let past = samples.past_of(&detection, &samples.of(&detection)["fires"]);
         let window = |key| {
             setting(&detection.settings, key)
                 .unwrap_or_default()
@@ -1091,6 +1173,109 @@ fn all_scheduled_searches_read_less_than_sixty_days_of_events_a_day() {
     let sum: f64 = days.values().sum();
     assert!(days.len() > 20, "{days:?}");
     assert!(sum < 60.0, "{sum}: {days:#?}");
+}
+
+/// What Enterprise Security 8 reads of a detection. What names one of its actions stands in a file of its own, so that
+/// a Splunk without it does not look for an action that is not there.
+#[test]
+fn every_detection_has_what_enterprise_security_needs() {
+    let switches = conf_file("README/savedsearches.conf.example");
+    let notable = |settings: &[(String, String)]| setting(settings, "action.notable") == Some("1");
+    let mut raised = 0;
+    for detection in Detection::all() {
+        let name = &detection.name;
+        let get = |key: &str| detection.get(&format!("action.{key}"));
+        let parsed = |key: &str| -> Value {
+            serde_json::from_str(get(key)).unwrap_or_else(|error| panic!("{name}: {key}: {error}"))
+        };
+        let short = name.strip_prefix("Docusign Detection - ").unwrap();
+        assert_eq!(get("correlationsearch.enabled"), "1");
+        assert_eq!(get("correlationsearch.detection_type"), "ebd");
+        assert_eq!(
+            get("correlationsearch.label"),
+            format!("Docusign - {short}")
+        );
+        for key in ["action.risk", "action.notable"] {
+            assert!(setting(&detection.settings, key).is_none(), "{name}: {key}");
+        }
+
+        let techniques = parsed("correlationsearch.annotations")["mitre_attack"].clone();
+        let techniques: BTreeSet<String> = serde_json::from_value(techniques).unwrap();
+        let search = detection.get("search");
+        let in_search: BTreeSet<String> = search
+            .split('"')
+            .filter(|text| is_technique(text))
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(techniques, in_search, "{name}");
+
+        let columns = detection.parse(&macros()).output().unwrap();
+        let has = |field: &Value| columns.iter().any(|column| field == column);
+        let (mut objects, mut threats) = (vec![], 0);
+        for entry in parsed("risk.param._risk").as_array().unwrap() {
+            if entry.get("threat_object_field").is_some() {
+                assert!(has(&entry["threat_object_field"]), "{name}: {entry}");
+                assert_eq!(entry["threat_object_type"], "ip_address", "{name}");
+                threats += 1;
+                continue;
+            }
+            assert!(has(&entry["risk_object_field"]), "{name}: {entry}");
+            assert_eq!(entry["risk_object_type"], "user", "{name}");
+            let score = entry["risk_score"].as_i64().unwrap();
+            assert!((1..=100).contains(&score), "{name}: {score}");
+            objects.push(entry.clone());
+        }
+        assert!(!objects.is_empty() && threats == 1, "{name}");
+        assert_eq!(parsed("notable.param._entities"), json!(objects), "{name}");
+        assert_eq!(get("risk.param._risk_message"), "$finding$");
+        assert_eq!(get("risk.param._risk_score"), "0");
+        assert_eq!(get("risk.param.verbose"), "0");
+
+        assert_eq!(
+            get("notable.param.rule_title"),
+            format!("Docusign: {short}")
+        );
+        assert_eq!(get("notable.param.rule_description"), "$finding$");
+        let domain = get("notable.param.security_domain");
+        assert!(
+            ["access", "identity", "audit", "threat"].contains(&domain),
+            "{name}"
+        );
+        let severity = SEVERITIES
+            .iter()
+            .find(|(word, _)| *word == get("notable.param.severity"));
+        assert_eq!(
+            severity.unwrap().1,
+            detection.get("alert.severity"),
+            "{name}"
+        );
+        for field in get("notable.param.nes_fields").split(',') {
+            assert!(has(&json!(field)), "{name}: {field}");
+        }
+        let next = parsed("notable.param.next_steps");
+        assert_eq!(next["version"], 1, "{name}");
+        assert!(next["data"].as_str().unwrap().ends_with('.'), "{name}");
+        let drilldowns = parsed("notable.param.drilldown_searches");
+        assert_eq!(drilldowns.as_array().unwrap().len(), 2, "{name}");
+        for drilldown in drilldowns.as_array().unwrap() {
+            for key in ["name", "earliest_offset", "latest_offset"] {
+                assert!(drilldown[key].is_string(), "{name}: {key}");
+            }
+            let search = drilldown["search"].as_str().unwrap();
+            let token = search.split('$').nth(1).unwrap();
+            assert!(has(&json!(token)), "{name}: {token}");
+            let search = search.replace(&format!("${token}$"), "x");
+            if let Err(what) = check_search(&search) {
+                panic!("{name}: {search}: {what}");
+            }
+        }
+
+        let switched = stanza(&switches, name);
+        assert_eq!(setting(&switched, "action.risk"), Some("1"), "{name}");
+        raised += usize::from(notable(&switched));
+    }
+    assert_eq!(switches.len(), Detection::all().len());
+    assert!((8..switches.len()).contains(&raised), "{raised}");
 }
 
 /// The texts that a field is compared with: `="…"`, `!="…"`, ` IN ("…", …)`, or `in(field, "…", …)`.
