@@ -265,3 +265,93 @@ fn a_refresh_of_the_users_is_taken_only_if_all_its_rows_have_arrived() {
     complete.push(user(2, "R2", "U3", "Cleo"));
     assert_eq!(names(complete), ["U1 Ada Berg", "U3 Cleo", "U9 -"]);
 }
+
+#[test]
+fn the_identity_list_joins_the_guid_and_the_address_of_a_person() {
+    let user = |cells: &[(&str, &str)]| {
+        let mut row = row(cells);
+        for column in table("ds_users").0 {
+            row.entry(column).or_insert_with(|| vec!["-".to_owned()]);
+        }
+        row
+    };
+    let rows = vec![
+        user(&[
+            ("userId", "U1"),
+            ("accountId", "A"),
+            ("user_email", "Ada@example.com"),
+            ("user_status", "Active"),
+            ("is_admin", "false"),
+            ("user_created", "2025-02-03T04:05:06Z"),
+        ]),
+        user(&[
+            ("userId", "U1"),
+            ("accountId", "B"),
+            ("user_email", "ada@example.com"),
+            ("user_status", "Closed"),
+            ("is_admin", "true"),
+            ("user_created", "2025-03-03T04:05:06Z"),
+        ]),
+        user(&[
+            ("userId", "U2"),
+            ("accountId", "A"),
+            ("user_email", "dan@example.com"),
+            ("user_status", "Closed"),
+            ("is_admin", "false"),
+            ("user_created", "2025-03-03T04:05:06Z"),
+            ("last_seen", "2026-03-17T01:00:00Z"),
+        ]),
+    ];
+    // The day on which dan was first seen closed; nobody else was.
+    let closed = row(&[
+        ("_key", "closed|U2"),
+        ("kind", "closed"),
+        ("userId", "U2"),
+        ("first_seen", "1773705600"),
+    ]);
+    let lookups = [("ds_users", rows), ("ds_seen", vec![closed])];
+    let (_, written) = found("Identity list", vec![], &lookups);
+    let (seen, written): (Vec<_>, Vec<_>) = written
+        .into_iter()
+        .partition(|(lookup, _)| lookup == "ds_seen");
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].1["first_seen"], ["1773705600"]);
+    let cells = |at: usize, names: &[&str]| -> Vec<String> {
+        let row = &written[at].1;
+        let cells = names
+            .iter()
+            .map(|name| row.get(*name).map_or(String::new(), |cell| cell.join("+")));
+        cells.collect()
+    };
+    let names = [
+        "identity",
+        "priority",
+        "category",
+        "watchlist",
+        "startDate",
+        "endDate",
+    ];
+    assert_eq!(written.len(), 2);
+    assert_eq!(
+        cells(0, &names),
+        [
+            "U1|ada@example.com",
+            "high",
+            "docusign|docusign_admin",
+            "false",
+            "02/03/2025 00:00",
+            ""
+        ]
+    );
+    assert_eq!(
+        cells(1, &names),
+        [
+            "U2|dan@example.com",
+            "medium",
+            "docusign|docusign_closed",
+            "true",
+            "03/03/2025 00:00",
+            "03/17/2026 00:00"
+        ]
+    );
+}
