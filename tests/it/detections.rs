@@ -1179,6 +1179,7 @@ fn all_scheduled_searches_read_less_than_sixty_days_of_events_a_day() {
 /// a Splunk without it does not look for an action that is not there.
 #[test]
 fn every_detection_has_what_enterprise_security_needs() {
+    let page = read("docs/enterprise-security.md");
     let switches = conf_file("README/savedsearches.conf.example");
     let notable = |settings: &[(String, String)]| setting(settings, "action.notable") == Some("1");
     let mut raised = 0;
@@ -1270,7 +1271,13 @@ fn every_detection_has_what_enterprise_security_needs() {
             }
         }
 
+        let score = objects
+            .iter()
+            .filter_map(|entry| entry["risk_score"].as_i64());
         let switched = stanza(&switches, name);
+        let finding = if notable(&switched) { "yes " } else { "" };
+        let line = format!("| {short} | {} | {finding}|", score.max().unwrap());
+        assert!(page.contains(&line), "docs/enterprise-security.md: {line}");
         assert_eq!(setting(&switched, "action.risk"), Some("1"), "{name}");
         raised += usize::from(notable(&switched));
     }
