@@ -200,12 +200,10 @@ fn every_setting_is_one_that_splunk_knows() {
             assert_ne!(stanza, "default", "{name}.conf");
             assert!(!settings.is_empty(), "{name}.conf [{stanza}] is empty");
             for (key, value) in settings {
-                let is_known = known
-                    .iter()
-                    .any(|known| match known.strip_suffix('-') {
-                        Some(class) => key.strip_prefix(class).is_some_and(|rest| rest.len() > 1),
-                        None => key == known,
-                    });
+                let is_known = known.iter().any(|known| match known.strip_suffix('-') {
+                    Some(class) => key.strip_prefix(class).is_some_and(|rest| rest.len() > 1),
+                    None => key == known,
+                });
                 assert!(is_known, "{name}.conf [{stanza}] {key}");
                 assert!(!value.is_empty(), "{name}.conf [{stanza}] {key} is empty");
             }

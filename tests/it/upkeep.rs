@@ -359,3 +359,21 @@ fn the_identity_list_joins_the_guid_and_the_address_of_a_person() {
         ]
     );
 }
+
+#[test]
+fn a_member_of_a_cluster_that_leaves_the_work_to_another_one_is_not_silent() {
+    let skip = |member: &[(&str, &str)]| {
+        let mut line = line(
+            5,
+            "sh2",
+            &[("action", "skip"), ("input", "ds_monitor://prod")],
+        );
+        line.extend(row(member));
+        line
+    };
+    let at_work = vec![run_of(5, "sh1"), skip(&[("member", "5C1E0A7B")])];
+    assert_eq!(hosts(&found("Silent feed", at_work, &[]).0), [""; 0]);
+    // Without a member it is a lock of this very host, on which a run hangs.
+    let hanging = vec![run_of(5, "sh1"), skip(&[])];
+    assert_eq!(hosts(&found("Silent feed", hanging, &[]).0), ["sh2"]);
+}
