@@ -458,6 +458,7 @@ fn a_pair_that_the_table_does_not_know_comes_out_as_a_row_that_it_then_knows() {
         lookups: search_time.lookups(),
         earliest: "-30d@d".to_owned(),
         latest: "now".to_owned(),
+        ..World::default()
     };
     let settings = stanza(
         &conf("savedsearches"),

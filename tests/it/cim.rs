@@ -337,6 +337,8 @@ fn fields_that_decide_are_there_behind_a_long_data() {
         "data": {"EventIds": vec!["6b1f0a52-0f4e-4c43-9a39-0d1c8e5f7a11"; 2600], "Severity": "High"},
         "eventId": "E1", "object": "Alert", "action": "ImpossibleTravel", "property": null,
         "result": null, "source": "API", "timestamp": "2026-01-05T08:00:00Z", "userId": "U1",
+        "accountId": "A1", "integratorKey": "K1", "ipAddress": "203.0.113.7", "country": "Germany",
+        "userAgent": "curl",
     });
     assert!(record.to_string().len() > 100_000);
     let found = SearchTime::read().find(&record);
@@ -353,6 +355,12 @@ fn fields_that_decide_are_there_behind_a_long_data() {
         ("severity", "high"),
         ("data_model", "Alerts"),
         ("timestamp", "2026-01-05T08:00:00Z"),
+        ("accountId", "A1"),
+        ("vendor_account", "A1"),
+        ("integratorKey", "K1"),
+        ("src", "203.0.113.7"),
+        ("src_country", "germany"),
+        ("user_agent", "curl"),
     ] {
         assert_eq!(found.get(field), value, "{field}");
     }

@@ -918,6 +918,7 @@ fn a_search_finds_two_members_that_collect_at_once_and_no_takeover() {
             lookups: BTreeMap::new(),
             earliest: "-4h".to_owned(),
             latest: "now".to_owned(),
+            ..World::default()
         };
         search.run(&world).unwrap()
     };

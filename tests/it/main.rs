@@ -100,6 +100,9 @@ mod cim;
 /// The detections, computed on events that they must find and on events that they must not.
 mod detections;
 
+/// The saved searches that watch the feed and keep the lookups.
+mod upkeep;
+
 use std::path::Path;
 use std::sync::LazyLock;
 

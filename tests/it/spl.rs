@@ -512,6 +512,7 @@ fn world() -> World {
         .into(),
         earliest: "-2h".to_owned(),
         latest: "now".to_owned(),
+        ..World::default()
     }
 }
 

@@ -18,11 +18,16 @@ pub fn read(path: &str) -> String {
 
 /// A conf file as Splunk reads it: a backslash at the end of a line continues it.
 pub fn conf(name: &str) -> Conf {
+    conf_file(&format!("default/{name}.conf"))
+}
+
+/// The same, wherever it lies.
+pub fn conf_file(name: &str) -> Conf {
     let mut conf: Conf = vec![];
-    let text = read(&format!("default/{name}.conf"));
+    let text = read(name);
     for line in text.lines() {
         let blanks = line.strip_suffix(|c: char| c.is_whitespace());
-        assert!(blanks.is_none(), "{name}.conf: blanks at the end: {line}");
+        assert!(blanks.is_none(), "{name}: blanks at the end: {line}");
     }
     for line in text
         .replace("\\\n", "\n\u{1}")
@@ -40,10 +45,10 @@ pub fn conf(name: &str) -> Conf {
         }
         let (key, value) = line
             .split_once('=')
-            .unwrap_or_else(|| panic!("{name}.conf: {line}"));
+            .unwrap_or_else(|| panic!("{name}: {line}"));
         let (_, settings) = conf
             .last_mut()
-            .unwrap_or_else(|| panic!("{name}.conf: outside of a stanza: {line}"));
+            .unwrap_or_else(|| panic!("{name}: outside of a stanza: {line}"));
         let key = key.trim().to_owned();
         assert!(settings.iter().all(|(known, _)| *known != key), "{key}");
         settings.push((key, value.trim().to_owned()));

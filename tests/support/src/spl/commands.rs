@@ -84,7 +84,11 @@ pub(super) enum Command {
         append: bool,
         filter: Option<Filter>,
     },
-    Outputlookup(String),
+    Outputlookup {
+        table: String,
+        /// The field that names the row to write, in a lookup of the KV store.
+        key: Option<String>,
+    },
     Append(Search),
     Appendpipe(Vec<Self>),
     /// `convert ctime(field) AS field`.

@@ -967,7 +967,7 @@ fn each_value(
     Ok(Value::from_values(kept))
 }
 
-fn cidr_match(range: &str, address: &str) -> Result<bool> {
+pub(super) fn cidr_match(range: &str, address: &str) -> Result<bool> {
     let wrong = || format!("cidrmatch of {range} and {address}");
     let (network, bits) = range.split_once('/').ok_or_else(wrong)?;
     let network: std::net::Ipv4Addr = network.parse().map_err(|_| wrong())?;

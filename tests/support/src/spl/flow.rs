@@ -93,7 +93,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Makemv { .. } => "makemv",
         Command::Lookup { .. } => "lookup",
         Command::Inputlookup { .. } => "inputlookup",
-        Command::Outputlookup(_) => "outputlookup",
+        Command::Outputlookup { .. } => "outputlookup",
         Command::Append(_) => "append",
         Command::Appendpipe(_) => "appendpipe",
         Command::Ctime { .. } => "convert",
@@ -479,11 +479,16 @@ impl Flow {
                     *self = rows;
                 }
             }
-            Command::Outputlookup(table) => {
-                if let Some(columns) = self.table(table, knowledge)? {
+            Command::Outputlookup { table, key } => {
+                if let Some(mut columns) = self.table(table, knowledge)? {
                     let output = self.output().ok_or("raw events cannot be a lookup")?;
+                    if let Some(key) = key {
+                        self.read(key)?;
+                        columns.retain(|column| column != "_key");
+                    }
                     for name in &output {
-                        if !columns.contains(name) {
+                        // The KV store keeps the columns that it knows, and leaves the others to the search.
+                        if key.is_none() && !columns.contains(name) {
                             return Err(format!("{table} has no column {name}"));
                         }
                     }

@@ -18,6 +18,7 @@ mod regex;
 mod run;
 mod time;
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub use cursor::Result;
@@ -55,9 +56,16 @@ pub struct World {
     /// With `_time` in seconds since 1970, in any order.
     pub events: Vec<Row>,
     pub lookups: BTreeMap<String, Vec<Row>>,
+    /// The lookups of which an event takes every row that fits, and not the first one.
+    pub multiple: BTreeSet<String>,
     /// `-60m@m`, `now`: only events between these two are found. Empty: no bound.
     pub earliest: String,
     pub latest: String,
+    /// The same for the time at which an event was indexed.
+    pub index_earliest: String,
+    pub index_latest: String,
+    /// What outputlookup has written: the lookup and the row, of which a lookup in the KV store keeps its columns.
+    pub written: RefCell<Vec<(String, Row)>>,
 }
 
 impl Search {

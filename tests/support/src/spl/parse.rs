@@ -203,12 +203,17 @@ fn arguments(name: &str, cursor: &mut Cursor<'_>, is_first: bool) -> Result<Comm
         "lookup" => lookup(cursor),
         "inputlookup" => inputlookup(cursor, is_first),
         "outputlookup" => {
-            while let Some((name, value)) =
-                cursor.option(&["append", "create_empty", "override_if_empty"])?
-            {
-                truth(&value).map_err(|what| format!("{name}: {what}"))?;
+            let mut key = None;
+            let options = ["append", "create_empty", "override_if_empty", "key_field"];
+            while let Some((name, value)) = cursor.option(&options)? {
+                if name == "key_field" {
+                    key = Some(value);
+                } else {
+                    truth(&value).map_err(|what| format!("{name}: {what}"))?;
+                }
             }
-            cursor.field().map(Command::Outputlookup)
+            let table = cursor.field()?;
+            Ok(Command::Outputlookup { table, key })
         }
         "append" => {
             let commands = pipeline(cursor.bracketed()?.trim(), true)?;

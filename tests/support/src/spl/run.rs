@@ -28,16 +28,32 @@ fn events(world: &World) -> Result<Vec<Row>> {
         "" => Ok(None),
         text => time::relative(world.now, text).map(Some),
     };
-    let (earliest, latest) = (bound(&world.earliest)?, bound(&world.latest)?);
+    let windows = [
+        ("_time", bound(&world.earliest)?, bound(&world.latest)?),
+        (
+            "_indextime",
+            bound(&world.index_earliest)?,
+            bound(&world.index_latest)?,
+        ),
+    ];
     let mut found = vec![];
     for event in &world.events {
-        let at = single(event, "_time")?.and_then(as_number);
-        let at = at.ok_or("an event has no _time")?;
-        #[expect(clippy::cast_precision_loss, reason = "times are small")]
-        let inside = earliest.is_none_or(|bound| at >= bound as f64)
-            && latest.is_none_or(|bound| at < bound as f64);
+        let time = |field: &str| {
+            let at = single(event, field)?.and_then(as_number);
+            at.ok_or_else(|| format!("an event has no {field}"))
+        };
+        let mut inside = true;
+        for (field, earliest, latest) in windows {
+            #[expect(clippy::cast_precision_loss, reason = "times are small")]
+            if earliest.is_some() || latest.is_some() {
+                let at = time(field)?;
+                inside = inside
+                    && earliest.is_none_or(|bound| at >= bound as f64)
+                    && latest.is_none_or(|bound| at < bound as f64);
+            }
+        }
         if inside {
-            found.push((at, event.clone()));
+            found.push((time("_time")?, event.clone()));
         }
     }
     found.sort_by(|(left, _), (right, _)| right.total_cmp(left));
@@ -293,13 +309,16 @@ impl Runner<'_> {
                     if inputs.iter().any(|(_, field)| !row.contains_key(field)) {
                         continue;
                     }
-                    let found = lookup_row(table, self.table(table)?, inputs, row)?.cloned();
+                    let mut found = lookup_rows(table, self.table(table)?, inputs, row)?;
+                    if !self.world.multiple.contains(table) {
+                        found.truncate(1);
+                    }
                     for (column, field) in outputs {
                         if !overwrites && row.contains_key(field) {
                             continue;
                         }
-                        let cell = found.as_ref().and_then(|found| found.get(column));
-                        set(row, field, cell.cloned().unwrap_or_default());
+                        let cells = found.iter().filter_map(|found| found.get(column));
+                        set(row, field, cells.flatten().cloned().collect());
                     }
                 }
             }
@@ -356,9 +375,20 @@ impl Runner<'_> {
             Command::Chart { .. } => {
                 return Err("the tests cannot run chart and timechart".to_owned());
             }
-            Command::Outputlookup(_) => return Err("the tests cannot run outputlookup".to_owned()),
             Command::Rex { .. } => return Err("the tests cannot run rex".to_owned()),
-            Command::Rest(_) => return Err("the tests cannot run rest".to_owned()),
+            Command::Rest(path) => rows = self.table(path)?.to_vec(),
+            Command::Outputlookup { table, key } => {
+                let mut written = self.world.written.borrow_mut();
+                for row in &rows {
+                    let mut row = row.clone();
+                    if let Some(key) = key {
+                        let key = single(&row, key)?.ok_or("outputlookup: a row has no key")?;
+                        let key = vec![key.to_owned()];
+                        row.insert("_key".to_owned(), key);
+                    }
+                    written.push((table.clone(), row));
+                }
+            }
             Command::Tstats { .. } => return Err("the tests cannot run tstats".to_owned()),
         }
         Ok(rows)
@@ -646,35 +676,57 @@ fn is_within(row: &Row, other: &Row, time_window: Option<i64>) -> Result<bool> {
     Ok(distance < window)
 }
 
-/// The first row of a lookup that fits. Every lookup of this app compares without case, and ds_actions, whose cells
-/// may be patterns, with wildcards.
+/// The first row of a lookup that fits. Every lookup of this app compares without case; the cells of ds_actions may be
+/// patterns, those of lookups of addresses networks.
 pub fn lookup_row<'a>(
     table: &str,
     rows: &'a [Row],
     inputs: &[(String, String)],
     row: &Row,
 ) -> Result<Option<&'a Row>> {
+    Ok(fitting(table, rows, inputs, row)?.next())
+}
+
+fn lookup_rows(
+    table: &str,
+    rows: &[Row],
+    inputs: &[(String, String)],
+    row: &Row,
+) -> Result<Vec<Row>> {
+    Ok(fitting(table, rows, inputs, row)?.cloned().collect())
+}
+
+fn fitting<'a>(
+    table: &str,
+    rows: &'a [Row],
+    inputs: &[(String, String)],
+    row: &Row,
+) -> Result<impl Iterator<Item = &'a Row>> {
     let mut wanted = vec![];
     for (column, field) in inputs {
-        let Some(value) = single(row, field)? else {
-            return Ok(None);
-        };
-        wanted.push((column, value.to_lowercase()));
+        wanted.push((
+            column.clone(),
+            single(row, field)?.map(|value| value.to_lowercase()),
+        ));
     }
-    Ok(rows.iter().find(|cells| {
+    let has_patterns = table == "ds_actions";
+    let has_networks = table.ends_with("_addresses");
+    Ok(rows.iter().filter(move |cells| {
         wanted.iter().all(|(column, value)| {
-            let cell = cells.get(*column).and_then(|cell| cell.first());
-            cell.is_some_and(|cell| {
-                let is_pattern = table == "ds_actions" && cell.contains('*');
-                if is_pattern {
-                    cell == "*" || matches(&cell.to_lowercase(), value)
-                } else if cell.is_ascii() {
-                    // Thousands of rows for every event: no copy of each cell.
-                    cell.eq_ignore_ascii_case(value)
-                } else {
-                    cell.to_lowercase() == *value
-                }
-            })
+            let cell = cells.get(column).and_then(|cell| cell.first());
+            let (Some(cell), Some(value)) = (cell, value) else {
+                return false;
+            };
+            if has_patterns && cell.contains('*') {
+                cell == "*" || matches(&cell.to_lowercase(), value)
+            } else if has_networks && cell.contains('/') {
+                super::eval::cidr_match(cell, value).unwrap_or(false)
+            } else if cell.is_ascii() {
+                // Thousands of rows for every event: no copy of each cell.
+                cell.eq_ignore_ascii_case(value)
+            } else {
+                cell.to_lowercase() == *value
+            }
         })
     }))
 }

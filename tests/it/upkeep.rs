@@ -1,0 +1,379 @@
+//! The saved searches `Docusign Monitor - …` that watch the feed and keep the lookups, computed on lines of the log and
+//! on rows that were sent as events.
+
+use std::collections::BTreeMap;
+
+use support::conf::{conf, macros, setting, stanza, table};
+use support::spl::{Row, Search, World};
+
+/// The time of all runs here.
+const NOW: i64 = 1_773_828_000;
+const ENDPOINT: &str = "/servicesNS/-/-/data/inputs/ds_monitor";
+
+fn row(cells: &[(&str, &str)]) -> Row {
+    let cells = cells.iter();
+    cells
+        .map(|(name, value)| ((*name).to_owned(), vec![(*value).to_owned()]))
+        .collect()
+}
+
+/// A line of an input's log, so many minutes ago.
+fn line(minutes_ago: i64, host: &str, cells: &[(&str, &str)]) -> Row {
+    let mut line = row(cells);
+    let time = (NOW - 60 * minutes_ago).to_string();
+    for (name, value) in [
+        ("_time", time.as_str()),
+        ("host", host),
+        ("index", "_internal"),
+        ("sourcetype", "splunkd"),
+        ("_raw", "ExecProcessor ds_monitor"),
+    ] {
+        line.insert(name.to_owned(), vec![value.to_owned()]);
+    }
+    line
+}
+
+fn run_of(minutes_ago: i64, host: &str) -> Row {
+    line(
+        minutes_ago,
+        host,
+        &[
+            ("action", "events_ingested"),
+            ("modular_input_name", "ds_monitor://prod"),
+        ],
+    )
+}
+
+/// What a search finds, and what it writes.
+fn found(
+    name: &str,
+    events: Vec<Row>,
+    lookups: &[(&str, Vec<Row>)],
+) -> (Vec<Row>, Vec<(String, Row)>) {
+    let settings = stanza(
+        &conf("savedsearches"),
+        &format!("Docusign Monitor - {name}"),
+    );
+    let get = |key| setting(&settings, key).unwrap_or_default().to_owned();
+    let mut known: BTreeMap<String, Vec<Row>> = BTreeMap::from([
+        (ENDPOINT.to_owned(), vec![]),
+        ("ds_seen".to_owned(), vec![]),
+        ("ds_users".to_owned(), vec![]),
+        ("ds_users_master".to_owned(), vec![]),
+    ]);
+    for (lookup, rows) in lookups {
+        known.insert((*lookup).to_owned(), rows.clone());
+    }
+    let world = World {
+        now: NOW,
+        events,
+        lookups: known,
+        earliest: get("dispatch.earliest_time"),
+        latest: get("dispatch.latest_time"),
+        ..World::default()
+    };
+    let search = Search::parse(&get("search"), &macros()).unwrap();
+    let rows = search.run(&world);
+    let rows = rows.unwrap_or_else(|what| panic!("{name}: {what}"));
+    (rows, world.written.into_inner())
+}
+
+fn hosts(rows: &[Row]) -> Vec<&str> {
+    rows.iter().map(|row| row["host"][0].as_str()).collect()
+}
+
+#[test]
+fn of_two_hosts_with_the_same_input_a_live_one_does_not_hide_a_dead_one() {
+    let events = vec![run_of(5, "hf1"), run_of(30, "hf2"), run_of(90, "hf2")];
+    assert_eq!(hosts(&found("Silent feed", events, &[]).0), [""; 0]);
+    // hf2 wrote its last line before the window; only what is remembered knows of it.
+    let remembered = row(&[
+        ("_key", "input|hf2|ds_monitor://prod"),
+        ("kind", "input"),
+        ("userId", "hf2"),
+        ("value", "ds_monitor://prod"),
+        ("first_seen", "1770000000"),
+        ("last_seen", &(NOW - 5400).to_string()),
+    ]);
+    let events = vec![run_of(5, "hf1")];
+    let (rows, _) = found("Silent feed", events, &[("ds_seen", vec![remembered])]);
+    assert_eq!(hosts(&rows), ["hf2"]);
+    assert_eq!(rows[0]["input"], ["ds_monitor://prod"]);
+}
+
+#[test]
+fn a_dead_forwarder_is_remembered_for_thirty_days() {
+    let columns = table("ds_seen").0;
+    let mut seen: Vec<Row> = vec![];
+    let (_, written) = found("Silent feed", vec![run_of(5, "hf1")], &[]);
+    for (lookup, row) in written {
+        assert_eq!(lookup, "ds_seen");
+        assert_eq!(row["_key"], ["input|hf1|ds_monitor://prod"]);
+        let mut row = row;
+        row.retain(|field, _| columns.contains(field));
+        seen.push(row);
+    }
+    assert_eq!(seen.len(), 1);
+    for (days, expected) in [(1, 1), (29, 1), (31, 0)] {
+        let mut old = seen.clone();
+        old[0].insert(
+            "last_seen".to_owned(),
+            vec![(NOW - 86400 * days).to_string()],
+        );
+        let (rows, _) = found("Silent feed", vec![], &[("ds_seen", old)]);
+        assert_eq!(rows.len(), expected, "{days} days");
+    }
+}
+
+#[test]
+fn a_disabled_copy_elsewhere_does_not_mute_the_live_input() {
+    let copy = |host: &str, disabled: &str| {
+        row(&[
+            ("title", "prod"),
+            ("disabled", disabled),
+            ("splunk_server", host),
+        ])
+    };
+    let lost = || {
+        row(&[
+            ("_key", "input|hf1|ds_monitor://prod"),
+            ("kind", "input"),
+            ("userId", "hf1"),
+            ("value", "ds_monitor://prod"),
+            ("first_seen", "1770000000"),
+            ("last_seen", &(NOW - 7200).to_string()),
+        ])
+    };
+    let silent = |copy: Row| {
+        let lookups = [(ENDPOINT, vec![copy]), ("ds_seen", vec![lost()])];
+        found("Silent feed", vec![], &lookups).0
+    };
+    assert_eq!(hosts(&silent(copy("sh1", "1"))), ["hf1"]);
+    // Its own disabled stanza does, and an enabled one that never ran is told.
+    assert_eq!(hosts(&silent(copy("hf1", "1"))), [""; 0]);
+    let rows = silent(copy("sh1", "0"));
+    assert_eq!(hosts(&rows), ["hf1", "sh1"]);
+    assert_eq!(rows[1]["last_run"], ["never"]);
+}
+
+#[test]
+fn an_input_that_only_fails_is_silent() {
+    let failing = line(
+        5,
+        "hf1",
+        &[("input", "ds_monitor://prod"), ("log_level", "ERROR")],
+    );
+    let (rows, written) = found("Silent feed", vec![failing], &[]);
+    assert_eq!(hosts(&rows), ["hf1"]);
+    assert_eq!(written[0].1["last_seen"], ["0"]);
+}
+
+#[test]
+fn a_lag_that_grows_or_stays_above_four_hours_is_told_by_host() {
+    let lag = |minutes_ago: i64, host: &str, lag: &str| {
+        line(
+            minutes_ago,
+            host,
+            &[
+                ("action", "events_ingested"),
+                ("modular_input_name", "ds_monitor://prod"),
+                ("lag_s", lag),
+            ],
+        )
+    };
+    let two = |old: &str, new: &str| vec![lag(100, "hf1", old), lag(10, "hf1", new)];
+    let rows = |events: Vec<Row>| found("Growing lag", events, &[]).0.len();
+    assert_eq!(rows(two("1000", "2000")), 1);
+    assert_eq!(rows(two("3000", "2000")), 0);
+    assert_eq!(rows(two("1000", "1700")), 0);
+    // It stays as it is: of three hours nothing is said, of more than four it is.
+    assert_eq!(rows(two("10800", "10800")), 0);
+    assert_eq!(rows(two("14401", "14401")), 1);
+    // A quick host does not hide a slow one.
+    let mut both = two("1000", "2000");
+    both.push(lag(20, "hf2", "10"));
+    assert_eq!(rows(both), 1);
+}
+
+#[test]
+fn a_refresh_of_the_users_is_taken_only_if_all_its_rows_have_arrived() {
+    let sent = |hours_ago: i64, sourcetype: &str, cells: &[(&str, &str)]| {
+        let mut event = line(60 * hours_ago, "hf1", cells);
+        for (name, value) in [("sourcetype", sourcetype), ("index", "docusign")] {
+            event.insert(name.to_owned(), vec![value.to_owned()]);
+        }
+        event
+    };
+    let user = |hours_ago: i64, refresh: &str, id: &str, name: &str| {
+        sent(
+            hours_ago,
+            "ds_monitor:user",
+            &[
+                ("refresh_id", refresh),
+                ("monitor_input", "prod"),
+                ("userId", id),
+                ("accountId", "A"),
+                ("user_name", name),
+                ("user_status", "Active"),
+                ("last_seen", "2026-03-18T00:00:00Z"),
+            ],
+        )
+    };
+    let end = |hours_ago: i64, refresh: &str, count: &str| {
+        let cells = [
+            ("refresh_id", refresh),
+            ("monitor_input", "prod"),
+            ("n_users", count),
+        ];
+        sent(hours_ago, "ds_monitor:refresh", &cells)
+    };
+    let mut left = BTreeMap::new();
+    for column in table("ds_users").0 {
+        left.insert(column, vec!["-".to_owned()]);
+    }
+    for (column, value) in [
+        ("userId", "U9"),
+        ("accountId", "A"),
+        ("monitor_input", "prod"),
+        ("first_seen", "2025-01-01T00:00:00Z"),
+        ("last_seen", "2026-01-01T00:00:00Z"),
+    ] {
+        left.insert(column.to_owned(), vec![value.to_owned()]);
+    }
+    let events = vec![
+        user(20, "R1", "U1", "Ada"),
+        user(20, "R1", "U2", "Ben"),
+        // A row that was sent twice counts once.
+        user(20, "R1", "U2", "Ben"),
+        end(20, "R1", "2"),
+        user(2, "R2", "U1", "Ada Berg"),
+        end(2, "R2", "2"),
+    ];
+    // After an upgrade of the app the file is empty, and only the KV store knows who left.
+    let names = |events: Vec<Row>| {
+        let lookups = [("ds_users_master", vec![left.clone()])];
+        let (_, written) = found("Refresh the users lookup", events, &lookups);
+        let (kept, written): (Vec<_>, Vec<_>) = written
+            .into_iter()
+            .partition(|(lookup, _)| lookup == "ds_users_master");
+        assert_eq!(kept.len(), written.len());
+        assert_eq!(kept[0].1["_key"], ["U1|A"]);
+        let rows = written.iter().map(|(_, row)| {
+            let id = row["userId"][0].clone();
+            format!("{id} {}", row["user_name"][0])
+        });
+        rows.collect::<Vec<String>>()
+    };
+    assert_eq!(names(events.clone()), ["U1 Ada", "U2 Ben", "U9 -"]);
+    let mut complete = events;
+    complete.push(user(2, "R2", "U3", "Cleo"));
+    assert_eq!(names(complete), ["U1 Ada Berg", "U3 Cleo", "U9 -"]);
+}
+
+#[test]
+fn the_identity_list_joins_the_guid_and_the_address_of_a_person() {
+    let user = |cells: &[(&str, &str)]| {
+        let mut row = row(cells);
+        for column in table("ds_users").0 {
+            row.entry(column).or_insert_with(|| vec!["-".to_owned()]);
+        }
+        row
+    };
+    let rows = vec![
+        user(&[
+            ("userId", "U1"),
+            ("accountId", "A"),
+            ("user_email", "Ada@example.com"),
+            ("user_status", "Active"),
+            ("is_admin", "false"),
+            ("user_created", "2025-02-03T04:05:06Z"),
+        ]),
+        user(&[
+            ("userId", "U1"),
+            ("accountId", "B"),
+            ("user_email", "ada@example.com"),
+            ("user_status", "Closed"),
+            ("is_admin", "true"),
+            ("user_created", "2025-03-03T04:05:06Z"),
+        ]),
+        user(&[
+            ("userId", "U2"),
+            ("accountId", "A"),
+            ("user_email", "dan@example.com"),
+            ("user_status", "Closed"),
+            ("is_admin", "false"),
+            ("user_created", "2025-03-03T04:05:06Z"),
+            ("last_seen", "2026-03-17T01:00:00Z"),
+        ]),
+    ];
+    // The day on which dan was first seen closed; nobody else was.
+    let closed = row(&[
+        ("_key", "closed|U2"),
+        ("kind", "closed"),
+        ("userId", "U2"),
+        ("first_seen", "1773705600"),
+    ]);
+    let lookups = [("ds_users", rows), ("ds_seen", vec![closed])];
+    let (_, written) = found("Identity list", vec![], &lookups);
+    let (seen, written): (Vec<_>, Vec<_>) = written
+        .into_iter()
+        .partition(|(lookup, _)| lookup == "ds_seen");
+    assert_eq!(seen.len(), 1);
+    assert_eq!(seen[0].1["first_seen"], ["1773705600"]);
+    let cells = |at: usize, names: &[&str]| -> Vec<String> {
+        let row = &written[at].1;
+        let cells = names
+            .iter()
+            .map(|name| row.get(*name).map_or(String::new(), |cell| cell.join("+")));
+        cells.collect()
+    };
+    let names = [
+        "identity",
+        "priority",
+        "category",
+        "watchlist",
+        "startDate",
+        "endDate",
+    ];
+    assert_eq!(written.len(), 2);
+    assert_eq!(
+        cells(0, &names),
+        [
+            "U1|ada@example.com",
+            "high",
+            "docusign|docusign_admin",
+            "false",
+            "02/03/2025 00:00",
+            ""
+        ]
+    );
+    assert_eq!(
+        cells(1, &names),
+        [
+            "U2|dan@example.com",
+            "medium",
+            "docusign|docusign_closed",
+            "true",
+            "03/03/2025 00:00",
+            "03/17/2026 00:00"
+        ]
+    );
+}
+
+#[test]
+fn a_member_of_a_cluster_that_leaves_the_work_to_another_one_is_not_silent() {
+    let skip = |member: &[(&str, &str)]| {
+        let mut line = line(
+            5,
+            "sh2",
+            &[("action", "skip"), ("input", "ds_monitor://prod")],
+        );
+        line.extend(row(member));
+        line
+    };
+    let at_work = vec![run_of(5, "sh1"), skip(&[("member", "5C1E0A7B")])];
+    assert_eq!(hosts(&found("Silent feed", at_work, &[]).0), [""; 0]);
+    // Without a member it is a lock of this very host, on which a run hangs.
+    let hanging = vec![run_of(5, "sh1"), skip(&[])];
+    assert_eq!(hosts(&found("Silent feed", hanging, &[]).0), ["sh2"]);
+}
