@@ -313,8 +313,58 @@ impl Flow {
 
     fn step(&mut self, command: &Command, knowledge: Option<&Knowledge>) -> Result<()> {
         match command {
-            Command::Search(filter) => self.filter(filter, knowledge)?,
-            Command::Where(condition) => self.evaluate(condition)?,
+            Command::Search(filter) => self.filter(filter, knowledge),
+            Command::Where(condition) => self.evaluate(condition),
+            Command::Lookup {
+                table,
+                inputs,
+                outputs,
+                ..
+            } => self.lookup(table, inputs, outputs.as_deref(), knowledge),
+            Command::Inputlookup {
+                table,
+                append,
+                filter,
+            } => self.inputlookup(table, *append, filter.as_ref(), knowledge),
+            Command::Outputlookup { table, key } => {
+                self.outputlookup(table, key.as_deref(), knowledge)
+            }
+            Command::Append(search) => {
+                let inner = follow(&search.commands, knowledge);
+                self.append(inner.map_err(|what| format!("[{what}]"))?);
+                Ok(())
+            }
+            Command::Appendpipe(commands) => {
+                let mut inner = self.clone();
+                for command in commands {
+                    inner
+                        .step(command, knowledge)
+                        .map_err(|what| format!("[{}: {what}]", name_of(command)))?;
+                }
+                self.made.extend(inner.made.iter().cloned());
+                self.append(inner);
+                Ok(())
+            }
+            Command::Rest(path) => self.rest(path, knowledge),
+            Command::Tstats {
+                datamodel: Some(datamodel),
+                ..
+            } => Err(format!(
+                "the fields of the data model {datamodel} are not known"
+            )),
+            Command::Tstats {
+                aggregations,
+                filter,
+                by,
+                ..
+            } => self.tstats(aggregations, filter.as_ref(), by, knowledge),
+            other => self.shape(other),
+        }
+    }
+
+    /// The commands that need nothing but the fields that are there.
+    fn shape(&mut self, command: &Command) -> Result<()> {
+        match command {
             Command::Eval(assigned) => {
                 for (field, value) in assigned {
                     self.evaluate(value)
@@ -322,17 +372,7 @@ impl Flow {
                     self.make(field);
                 }
             }
-            Command::Stats { aggregations, by } => {
-                self.aggregate(aggregations)?;
-                self.read_all(by)?;
-                self.close(by.clone(), "stats");
-                for aggregation in aggregations {
-                    if by.contains(&aggregation.name) {
-                        return Err(format!("{} is made twice", aggregation.name));
-                    }
-                    self.make(&aggregation.name);
-                }
-            }
+            Command::Stats { aggregations, by } => self.stats(aggregations, by)?,
             Command::Eventstats { aggregations, by } => {
                 self.aggregate(aggregations)?;
                 self.read_all(by)?;
@@ -355,17 +395,7 @@ impl Flow {
                 aggregations,
                 row,
                 column,
-            } => {
-                self.aggregate(aggregations)?;
-                self.read(row)?;
-                self.read_all(column)?;
-                self.close(vec![row.clone()], name_of(command));
-                if column.is_some() {
-                    self.has_value_columns = true;
-                } else {
-                    aggregations.iter().for_each(|it| self.make(&it.name));
-                }
-            }
+            } => self.chart(aggregations, row, column.as_ref(), name_of(command))?,
             Command::Bin { field, to, .. } => {
                 self.read(field)?;
                 self.make(to);
@@ -381,51 +411,8 @@ impl Flow {
                 keep,
                 names,
                 hidden,
-            } => {
-                self.read_all(names)?;
-                if *keep {
-                    // The hidden ones stay until they are taken away by name.
-                    let mut kept = names.clone();
-                    for name in ["_time", "_raw"] {
-                        if self.has(name)
-                            && !self.has_value_columns
-                            && !names.iter().any(|it| it == name)
-                        {
-                            kept.push(name.to_owned());
-                        }
-                    }
-                    self.close(kept, "fields");
-                } else {
-                    names.iter().for_each(|name| self.remove(name));
-                    if *hidden {
-                        let of_splunk: Vec<String> = self
-                            .names
-                            .iter()
-                            .filter(|name| name.starts_with('_'))
-                            .cloned()
-                            .collect();
-                        of_splunk.iter().for_each(|name| self.remove(name));
-                        ["_time", "_raw"].iter().for_each(|name| self.remove(name));
-                    }
-                }
-            }
-            Command::Rename(pairs) => {
-                self.read_all(pairs.iter().map(|(from, _)| from))?;
-                for (from, to) in pairs {
-                    let is_named = self.names.contains(from);
-                    // What had the new name is gone.
-                    self.names.retain(|name| name != to);
-                    for name in self.names.iter_mut().filter(|name| *name == from) {
-                        name.clone_from(to);
-                    }
-                    if !is_named {
-                        self.names.push(to.clone());
-                    }
-                    self.made.insert(to.clone());
-                    self.removed.insert(from.clone());
-                    self.removed.remove(to);
-                }
-            }
+            } => self.fields(*keep, names, *hidden)?,
+            Command::Rename(pairs) => self.rename(pairs)?,
             Command::Fillnull { fields, .. } => {
                 // It makes a field that is not there, which hides a misspelled name.
                 self.read_all(fields)?;
@@ -433,87 +420,6 @@ impl Flow {
             }
             Command::Filldown(fields) => self.read_all(fields)?,
             Command::Mvexpand(field) | Command::Makemv { field, .. } => self.read(field)?,
-            Command::Lookup {
-                table,
-                inputs,
-                outputs,
-                ..
-            } => {
-                self.read_all(inputs.iter().map(|(_, field)| field))?;
-                let columns = self.table(table, knowledge)?;
-                let named = outputs.iter().flatten();
-                if let Some(columns) = &columns {
-                    for (column, _) in inputs.iter().chain(named) {
-                        if !columns.contains(column) {
-                            return Err(format!("{table} has no column {column}"));
-                        }
-                    }
-                }
-                match outputs {
-                    Some(outputs) => outputs.iter().for_each(|(_, field)| self.make(field)),
-                    None => {
-                        let columns = columns.ok_or("OUTPUT is missing")?;
-                        columns.iter().for_each(|column| self.make(column));
-                    }
-                }
-            }
-            Command::Inputlookup {
-                table,
-                append,
-                filter,
-            } => {
-                let columns = self.table(table, knowledge)?;
-                let mut rows = Self {
-                    is_open: columns.is_none(),
-                    names: columns.unwrap_or_default(),
-                    since: format!("the lookup {table} has not"),
-                    ..Self::default()
-                };
-                if let Some(filter) = filter {
-                    rows.filter(filter, knowledge)?;
-                }
-                if *append {
-                    self.append(rows);
-                } else {
-                    rows.lookups.insert(table.clone());
-                    *self = rows;
-                }
-            }
-            Command::Outputlookup { table, key } => {
-                if let Some(mut columns) = self.table(table, knowledge)? {
-                    let output = self.output().ok_or("raw events cannot be a lookup")?;
-                    if let Some(key) = key {
-                        self.read(key)?;
-                        columns.retain(|column| column != "_key");
-                    }
-                    for name in &output {
-                        // The KV store keeps the columns that it knows, and leaves the others to the search.
-                        if key.is_none() && !columns.contains(name) {
-                            return Err(format!("{table} has no column {name}"));
-                        }
-                    }
-                    for column in &columns {
-                        if !output.contains(column) {
-                            return Err(format!("{table} would lose its column {column}"));
-                        }
-                    }
-                }
-            }
-            Command::Append(search) => {
-                let inner =
-                    follow(&search.commands, knowledge).map_err(|what| format!("[{what}]"))?;
-                self.append(inner);
-            }
-            Command::Appendpipe(commands) => {
-                let mut inner = self.clone();
-                for command in commands {
-                    inner
-                        .step(command, knowledge)
-                        .map_err(|what| format!("[{}: {what}]", name_of(command)))?;
-                }
-                self.made.extend(inner.made.iter().cloned());
-                self.append(inner);
-            }
             Command::Ctime { fields, .. } => {
                 self.read_all(fields.iter().map(|(field, _)| field))?;
                 fields.iter().for_each(|(_, to)| self.make(to));
@@ -526,47 +432,217 @@ impl Flow {
                 self.read_all(fields)?;
                 self.make(made);
             }
-            Command::Rest(path) => {
-                self.since = format!("{path} is not known to give");
-                match knowledge {
-                    None => self.is_open = true,
-                    Some(knowledge) => {
-                        let endpoint = knowledge
-                            .endpoints
-                            .iter()
-                            .find(|(end, _)| path.ends_with(*end));
-                        let (_, fields) =
-                            endpoint.ok_or_else(|| format!("the endpoint {path} is not known"))?;
-                        self.names.clone_from(fields);
-                    }
-                }
-            }
-            Command::Tstats {
-                datamodel,
-                aggregations,
-                filter,
-                by,
-            } => {
-                if let Some(datamodel) = datamodel {
-                    return Err(format!(
-                        "the fields of the data model {datamodel} are not known"
-                    ));
-                }
-                self.names = INDEXED.map(str::to_owned).into();
-                self.since = "is no indexed field".to_owned();
-                if let Some(filter) = filter {
-                    self.filter(filter, knowledge)?;
-                }
-                self.aggregate(aggregations)?;
-                self.read_all(by)?;
-                self.close(by.clone(), "tstats");
-                aggregations.iter().for_each(|it| self.make(&it.name));
-            }
             Command::Makeresults(_) => {
                 self.close(vec![], "makeresults");
                 self.make("_time");
             }
+            Command::Search(_)
+            | Command::Where(_)
+            | Command::Lookup { .. }
+            | Command::Inputlookup { .. }
+            | Command::Outputlookup { .. }
+            | Command::Append(_)
+            | Command::Appendpipe(_)
+            | Command::Rest(_)
+            | Command::Tstats { .. } => {
+                return Err(format!("{} needs more than fields", name_of(command)));
+            }
         }
+        Ok(())
+    }
+
+    /// fields: what is kept, or taken away.
+    fn fields(&mut self, keep: bool, names: &[String], hidden: bool) -> Result<()> {
+        self.read_all(names)?;
+        if keep {
+            // The hidden ones stay until they are taken away by name.
+            let mut kept = names.to_vec();
+            for name in ["_time", "_raw"] {
+                if self.has(name) && !self.has_value_columns && !names.iter().any(|it| it == name) {
+                    kept.push(name.to_owned());
+                }
+            }
+            self.close(kept, "fields");
+        } else {
+            names.iter().for_each(|name| self.remove(name));
+            if hidden {
+                let of_splunk: Vec<String> = self
+                    .names
+                    .iter()
+                    .filter(|name| name.starts_with('_'))
+                    .cloned()
+                    .collect();
+                of_splunk.iter().for_each(|name| self.remove(name));
+                ["_time", "_raw"].iter().for_each(|name| self.remove(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn rename(&mut self, pairs: &[(String, String)]) -> Result<()> {
+        self.read_all(pairs.iter().map(|(from, _)| from))?;
+        for (from, to) in pairs {
+            let is_named = self.names.contains(from);
+            // What had the new name is gone.
+            self.names.retain(|name| name != to);
+            for name in self.names.iter_mut().filter(|name| *name == from) {
+                name.clone_from(to);
+            }
+            if !is_named {
+                self.names.push(to.clone());
+            }
+            self.made.insert(to.clone());
+            self.removed.insert(from.clone());
+            self.removed.remove(to);
+        }
+        Ok(())
+    }
+
+    fn lookup(
+        &mut self,
+        table: &str,
+        inputs: &[(String, String)],
+        outputs: Option<&[(String, String)]>,
+        knowledge: Option<&Knowledge>,
+    ) -> Result<()> {
+        self.read_all(inputs.iter().map(|(_, field)| field))?;
+        let columns = self.table(table, knowledge)?;
+        let named = outputs.into_iter().flatten();
+        if let Some(columns) = &columns {
+            for (column, _) in inputs.iter().chain(named) {
+                if !columns.contains(column) {
+                    return Err(format!("{table} has no column {column}"));
+                }
+            }
+        }
+        match outputs {
+            Some(outputs) => outputs.iter().for_each(|(_, field)| self.make(field)),
+            None => {
+                let columns = columns.ok_or("OUTPUT is missing")?;
+                columns.iter().for_each(|column| self.make(column));
+            }
+        }
+        Ok(())
+    }
+
+    fn inputlookup(
+        &mut self,
+        table: &str,
+        append: bool,
+        filter: Option<&Filter>,
+        knowledge: Option<&Knowledge>,
+    ) -> Result<()> {
+        let columns = self.table(table, knowledge)?;
+        let mut rows = Self {
+            is_open: columns.is_none(),
+            names: columns.unwrap_or_default(),
+            since: format!("the lookup {table} has not"),
+            ..Self::default()
+        };
+        if let Some(filter) = filter {
+            rows.filter(filter, knowledge)?;
+        }
+        if append {
+            self.append(rows);
+        } else {
+            rows.lookups.insert(table.to_owned());
+            *self = rows;
+        }
+        Ok(())
+    }
+
+    fn outputlookup(
+        &mut self,
+        table: &str,
+        key: Option<&str>,
+        knowledge: Option<&Knowledge>,
+    ) -> Result<()> {
+        if let Some(mut columns) = self.table(table, knowledge)? {
+            let output = self.output().ok_or("raw events cannot be a lookup")?;
+            if let Some(key) = key {
+                self.read(key)?;
+                columns.retain(|column| column != "_key");
+            }
+            for name in &output {
+                // The KV store keeps the columns that it knows, and leaves the others to the search.
+                if key.is_none() && !columns.contains(name) {
+                    return Err(format!("{table} has no column {name}"));
+                }
+            }
+            for column in &columns {
+                if !output.contains(column) {
+                    return Err(format!("{table} would lose its column {column}"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn rest(&mut self, path: &str, knowledge: Option<&Knowledge>) -> Result<()> {
+        self.since = format!("{path} is not known to give");
+        match knowledge {
+            None => self.is_open = true,
+            Some(knowledge) => {
+                let endpoint = knowledge
+                    .endpoints
+                    .iter()
+                    .find(|(end, _)| path.ends_with(*end));
+                let (_, fields) =
+                    endpoint.ok_or_else(|| format!("the endpoint {path} is not known"))?;
+                self.names.clone_from(fields);
+            }
+        }
+        Ok(())
+    }
+
+    fn chart(
+        &mut self,
+        aggregations: &[Aggregation],
+        row: &str,
+        column: Option<&String>,
+        command: &str,
+    ) -> Result<()> {
+        self.aggregate(aggregations)?;
+        self.read(row)?;
+        self.read_all(column)?;
+        self.close(vec![row.to_owned()], command);
+        if column.is_some() {
+            self.has_value_columns = true;
+        } else {
+            aggregations.iter().for_each(|it| self.make(&it.name));
+        }
+        Ok(())
+    }
+
+    fn stats(&mut self, aggregations: &[Aggregation], by: &[String]) -> Result<()> {
+        self.aggregate(aggregations)?;
+        self.read_all(by)?;
+        self.close(by.to_vec(), "stats");
+        for aggregation in aggregations {
+            if by.contains(&aggregation.name) {
+                return Err(format!("{} is made twice", aggregation.name));
+            }
+            self.make(&aggregation.name);
+        }
+        Ok(())
+    }
+
+    fn tstats(
+        &mut self,
+        aggregations: &[Aggregation],
+        filter: Option<&Filter>,
+        by: &[String],
+        knowledge: Option<&Knowledge>,
+    ) -> Result<()> {
+        self.names = INDEXED.map(str::to_owned).into();
+        self.since = "is no indexed field".to_owned();
+        if let Some(filter) = filter {
+            self.filter(filter, knowledge)?;
+        }
+        self.aggregate(aggregations)?;
+        self.read_all(by)?;
+        self.close(by.to_vec(), "tstats");
+        aggregations.iter().for_each(|it| self.make(&it.name));
         Ok(())
     }
 
