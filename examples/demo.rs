@@ -474,7 +474,7 @@ fn say_what_next(screen: &mut Screen) -> Result<()> {
         ),
         (
             "Look at it",
-            "the app's menu: six dashboards, and eighteen detections, off until you enable them",
+            "the app's menu: ten dashboards, and twenty-three detections, off until you enable them",
         ),
         ("Add to it", &evidence),
     ])
