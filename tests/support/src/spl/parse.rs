@@ -93,38 +93,40 @@ fn command(text: &str, is_first: bool) -> Result<Command> {
 /// Only these may begin a pipeline.
 const GENERATING: &[&str] = &["inputlookup", "makeresults", "rest", "tstats"];
 
+/// The commands that are read here, besides those that begin a search.
+const FOLLOWING: [&str; 28] = [
+    "where",
+    "eval",
+    "stats",
+    "eventstats",
+    "streamstats",
+    "chart",
+    "timechart",
+    "bin",
+    "bucket",
+    "sort",
+    "head",
+    "tail",
+    "reverse",
+    "dedup",
+    "table",
+    "fields",
+    "rename",
+    "fillnull",
+    "filldown",
+    "mvexpand",
+    "makemv",
+    "lookup",
+    "outputlookup",
+    "append",
+    "appendpipe",
+    "convert",
+    "rex",
+    "addtotals",
+];
+
 fn arguments(name: &str, cursor: &mut Cursor<'_>, is_first: bool) -> Result<Command> {
-    let known = [
-        "where",
-        "eval",
-        "stats",
-        "eventstats",
-        "streamstats",
-        "chart",
-        "timechart",
-        "bin",
-        "bucket",
-        "sort",
-        "head",
-        "tail",
-        "reverse",
-        "dedup",
-        "table",
-        "fields",
-        "rename",
-        "fillnull",
-        "filldown",
-        "mvexpand",
-        "makemv",
-        "lookup",
-        "outputlookup",
-        "append",
-        "appendpipe",
-        "convert",
-        "rex",
-        "addtotals",
-    ];
-    if !known.contains(&name) && !GENERATING.contains(&name) {
+    if !FOLLOWING.contains(&name) && !GENERATING.contains(&name) {
         return Err("the command is not known".to_owned());
     }
     if is_first && !GENERATING.contains(&name) {
@@ -134,146 +136,165 @@ fn arguments(name: &str, cursor: &mut Cursor<'_>, is_first: bool) -> Result<Comm
         return Err("the command must be the first".to_owned());
     }
     match name {
-        "where" => {
-            let condition = eval::expression(cursor)?;
-            cursor.end()?;
-            condition.check_condition()?;
-            Ok(Command::Where(condition))
-        }
+        "where" => filter_by(cursor),
         "eval" => assignments(cursor).map(Command::Eval),
-        "stats" | "eventstats" => {
-            cursor.option(&["allnum", "delim", "partitions", "dedup_splitvals"])?;
-            let aggregations = aggregations(cursor, &[])?;
-            let by = by(cursor)?;
-            Ok(if name == "stats" {
-                Command::Stats { aggregations, by }
-            } else {
-                Command::Eventstats { aggregations, by }
-            })
-        }
+        "stats" | "eventstats" => stats(name, cursor),
         "streamstats" => streamstats(cursor),
         "chart" | "timechart" => chart(name, cursor),
         "bin" | "bucket" => bin(cursor),
         "sort" => sort(cursor),
-        "head" | "tail" => {
-            let count = if cursor.is_at_end() {
-                10
-            } else {
-                number(cursor)?
-            };
-            Ok(if name == "head" {
-                Command::Head(count)
-            } else {
-                Command::Tail(count)
-            })
-        }
+        "head" | "tail" => head(name, cursor),
         "reverse" => Ok(Command::Reverse),
         "dedup" => dedup(cursor),
         "table" => cursor.fields().map(Command::Table),
         "fields" => fields(cursor),
-        "rename" => {
-            let pairs = renamed(cursor, true)?;
-            Ok(Command::Rename(pairs))
-        }
-        "fillnull" => {
-            let value = cursor
-                .option(&["value"])?
-                .map_or("0".to_owned(), |(_, value)| value);
-            if cursor.is_at_end() {
-                return Err("name the fields to fill".to_owned());
-            }
-            let fields = cursor.fields()?;
-            Ok(Command::Fillnull { value, fields })
-        }
+        "rename" => renamed(cursor, true).map(Command::Rename),
+        "fillnull" => fillnull(cursor),
         "filldown" => cursor.fields().map(Command::Filldown),
-        "mvexpand" => {
-            let field = cursor.field()?;
-            if let Some((name, value)) = cursor.option(&["limit"])? {
-                return Err(format!("the tests do not know {name}={value}"));
-            }
-            Ok(Command::Mvexpand(field))
-        }
-        "makemv" => {
-            let delimiter = cursor
-                .option(&["delim"])?
-                .map_or(" ".to_owned(), |(_, value)| value);
-            let field = cursor.field()?;
-            Ok(Command::Makemv { field, delimiter })
-        }
+        "mvexpand" => mvexpand(cursor),
+        "makemv" => makemv(cursor),
         "lookup" => lookup(cursor),
         "inputlookup" => inputlookup(cursor, is_first),
-        "outputlookup" => {
-            let mut key = None;
-            let options = ["append", "create_empty", "override_if_empty", "key_field"];
-            while let Some((name, value)) = cursor.option(&options)? {
-                if name == "key_field" {
-                    key = Some(value);
-                } else {
-                    truth(&value).map_err(|what| format!("{name}: {what}"))?;
-                }
-            }
-            let table = cursor.field()?;
-            Ok(Command::Outputlookup { table, key })
-        }
+        "outputlookup" => outputlookup(cursor),
         "append" => {
             let commands = pipeline(cursor.bracketed()?.trim(), true)?;
             let macros = std::collections::BTreeSet::new();
             Ok(Command::Append(Search { commands, macros }))
         }
-        "appendpipe" => {
-            let inner = cursor.bracketed()?.trim();
-            let inner = inner.strip_prefix('|').unwrap_or(inner);
-            // The commands go on with the rows that are there, so none of them begins a search.
-            let mut commands = vec![];
-            let mut rest = inner;
-            loop {
-                let length = length_until(rest, |sign, brackets| sign == '|' && brackets == 0)?;
-                commands.push(command(rest[..length.unwrap_or(rest.len())].trim(), false)?);
-                match length {
-                    Some(length) => rest = &rest[length + 1..],
-                    None => return Ok(Command::Appendpipe(commands)),
-                }
-            }
-        }
+        "appendpipe" => appendpipe(cursor),
         "convert" => convert(cursor),
         "rex" => rex(cursor),
-        "addtotals" => {
-            let mut made = "Total".to_owned();
-            while let Some((name, value)) = cursor.option(&["row", "col", "fieldname"])? {
-                match (name.as_str(), value.as_str()) {
-                    ("fieldname", _) => made = value,
-                    ("row", "true" | "t") | ("col", "false" | "f") => {}
-                    _ => return Err(format!("the tests do not know {name}={value}")),
-                }
-            }
-            let fields = cursor.fields()?;
-            Ok(Command::Addtotals { made, fields })
-        }
-        "rest" => {
-            let options = ["splunk_server", "count", "timeout", "f"];
-            let mut path = None;
-            while !cursor.is_at_end() {
-                if cursor.peek() == Some('/') {
-                    let text = cursor.run(|sign| !sign.is_whitespace());
-                    if path.replace(text.to_owned()).is_some() {
-                        return Err("two paths".to_owned());
-                    }
-                } else if cursor.option(&options)?.is_none() {
-                    return Err(format!("{} is not understood", cursor.ahead()));
-                }
-            }
-            path.map(Command::Rest)
-                .ok_or("a path is missing".to_owned())
-        }
+        "addtotals" => addtotals(cursor),
+        "rest" => rest(cursor),
         "tstats" => tstats(cursor),
-        _ => {
-            let mut count = 1;
-            while let Some((name, value)) = cursor.option(&["count"])? {
-                count = value.parse().map_err(|_| format!("{name}={value}"))?;
-            }
-            Ok(Command::Makeresults(count))
+        _ => makeresults(cursor),
+    }
+}
+
+fn filter_by(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let condition = eval::expression(cursor)?;
+    cursor.end()?;
+    condition.check_condition()?;
+    Ok(Command::Where(condition))
+}
+
+fn fillnull(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let value = cursor
+        .option(&["value"])?
+        .map_or("0".to_owned(), |(_, value)| value);
+    if cursor.is_at_end() {
+        return Err("name the fields to fill".to_owned());
+    }
+    let fields = cursor.fields()?;
+    Ok(Command::Fillnull { value, fields })
+}
+
+fn mvexpand(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let field = cursor.field()?;
+    if let Some((name, value)) = cursor.option(&["limit"])? {
+        return Err(format!("the tests do not know {name}={value}"));
+    }
+    Ok(Command::Mvexpand(field))
+}
+
+fn makemv(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let delimiter = cursor
+        .option(&["delim"])?
+        .map_or(" ".to_owned(), |(_, value)| value);
+    let field = cursor.field()?;
+    Ok(Command::Makemv { field, delimiter })
+}
+
+fn outputlookup(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let mut key = None;
+    let options = ["append", "create_empty", "override_if_empty", "key_field"];
+    while let Some((name, value)) = cursor.option(&options)? {
+        if name == "key_field" {
+            key = Some(value);
+        } else {
+            truth(&value).map_err(|what| format!("{name}: {what}"))?;
         }
     }
+    let table = cursor.field()?;
+    Ok(Command::Outputlookup { table, key })
+}
+
+fn appendpipe(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let inner = cursor.bracketed()?.trim();
+    let inner = inner.strip_prefix('|').unwrap_or(inner);
+    // The commands go on with the rows that are there, so none of them begins a search.
+    let mut commands = vec![];
+    let mut rest = inner;
+    loop {
+        let length = length_until(rest, |sign, brackets| sign == '|' && brackets == 0)?;
+        commands.push(command(rest[..length.unwrap_or(rest.len())].trim(), false)?);
+        match length {
+            Some(length) => rest = &rest[length + 1..],
+            None => return Ok(Command::Appendpipe(commands)),
+        }
+    }
+}
+
+fn addtotals(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let mut made = "Total".to_owned();
+    while let Some((name, value)) = cursor.option(&["row", "col", "fieldname"])? {
+        match (name.as_str(), value.as_str()) {
+            ("fieldname", _) => made = value,
+            ("row", "true" | "t") | ("col", "false" | "f") => {}
+            _ => return Err(format!("the tests do not know {name}={value}")),
+        }
+    }
+    let fields = cursor.fields()?;
+    Ok(Command::Addtotals { made, fields })
+}
+
+fn rest(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let options = ["splunk_server", "count", "timeout", "f"];
+    let mut path = None;
+    while !cursor.is_at_end() {
+        if cursor.peek() == Some('/') {
+            let text = cursor.run(|sign| !sign.is_whitespace());
+            if path.replace(text.to_owned()).is_some() {
+                return Err("two paths".to_owned());
+            }
+        } else if cursor.option(&options)?.is_none() {
+            return Err(format!("{} is not understood", cursor.ahead()));
+        }
+    }
+    path.map(Command::Rest)
+        .ok_or("a path is missing".to_owned())
+}
+
+fn makeresults(cursor: &mut Cursor<'_>) -> Result<Command> {
+    let mut count = 1;
+    while let Some((name, value)) = cursor.option(&["count"])? {
+        count = value.parse().map_err(|_| format!("{name}={value}"))?;
+    }
+    Ok(Command::Makeresults(count))
+}
+
+fn stats(name: &str, cursor: &mut Cursor<'_>) -> Result<Command> {
+    cursor.option(&["allnum", "delim", "partitions", "dedup_splitvals"])?;
+    let aggregations = aggregations(cursor, &[])?;
+    let by = by(cursor)?;
+    Ok(if name == "stats" {
+        Command::Stats { aggregations, by }
+    } else {
+        Command::Eventstats { aggregations, by }
+    })
+}
+
+fn head(name: &str, cursor: &mut Cursor<'_>) -> Result<Command> {
+    let count = if cursor.is_at_end() {
+        10
+    } else {
+        number(cursor)?
+    };
+    Ok(if name == "head" {
+        Command::Head(count)
+    } else {
+        Command::Tail(count)
+    })
 }
 
 fn number(cursor: &mut Cursor<'_>) -> Result<usize> {
