@@ -49,7 +49,7 @@ fn choose(name: &str, arguments: &[Expression], row: &Row, now: i64) -> Result<V
             } else {
                 otherwise
             };
-            return chosen.compute(row, now);
+            chosen.compute(row, now)
         }
         ("case", pairs) => {
             for pair in pairs.chunks(2) {
@@ -57,7 +57,7 @@ fn choose(name: &str, arguments: &[Expression], row: &Row, now: i64) -> Result<V
                     return pair[1].compute(row, now);
                 }
             }
-            return Ok(Value::Null);
+            Ok(Value::Null)
         }
         ("coalesce", arguments) => {
             for argument in arguments {
@@ -66,28 +66,26 @@ fn choose(name: &str, arguments: &[Expression], row: &Row, now: i64) -> Result<V
                     return Ok(value);
                 }
             }
-            return Ok(Value::Null);
+            Ok(Value::Null)
         }
-        ("isnull", [value]) => return Ok(Value::Truth(value.compute(row, now)? == Value::Null)),
-        ("isnotnull", [value]) => return Ok(Value::Truth(value.compute(row, now)? != Value::Null)),
-        ("null", []) => return Ok(Value::Null),
-        ("true", []) => return Ok(Value::Truth(true)),
-        ("false", []) => return Ok(Value::Truth(false)),
-        ("in", [left, values @ ..]) => return is_in(left, values, row, now),
-        ("like", [text, pattern]) => return operate(text, "LIKE", pattern, row, now),
+        ("isnull", [value]) => Ok(Value::Truth(value.compute(row, now)? == Value::Null)),
+        ("isnotnull", [value]) => Ok(Value::Truth(value.compute(row, now)? != Value::Null)),
+        ("null", []) => Ok(Value::Null),
+        ("true", []) => Ok(Value::Truth(true)),
+        ("false", []) => Ok(Value::Truth(false)),
+        ("in", [left, values @ ..]) => is_in(left, values, row, now),
+        ("like", [text, pattern]) => operate(text, "LIKE", pattern, row, now),
         ("json_extract", [json, path]) => {
             let (json, path) = (text_of(json, row, now)?, text_of(path, row, now)?);
-            return Ok(match (json, path) {
+            Ok(match (json, path) {
                 (Some(json), Some(path)) => json_extract(&json, &path),
                 _ => Value::Null,
-            });
+            })
         }
         ("min" | "max", arguments) => best(name, arguments, row, now),
-        ("now" | "time", []) => return Ok(number(now)),
-        ("pi", []) => return Ok(Value::Number(std::f64::consts::PI)),
-        ("isnum", [value]) => {
-            return Ok(Value::Truth(value.compute(row, now)?.number().is_some()));
-        }
+        ("now" | "time", []) => Ok(number(now)),
+        ("pi", []) => Ok(Value::Number(std::f64::consts::PI)),
+        ("isnum", [value]) => Ok(Value::Truth(value.compute(row, now)?.number().is_some())),
         ("tostring", [value]) => to_string(value.compute(row, now)?),
         _ => Err(format!("the tests cannot compute this {name}")),
     }
@@ -120,7 +118,7 @@ fn best(name: &str, arguments: &[Expression], row: &Row, now: i64) -> Result<Val
             best = Some(best.map_or(number, better));
         }
     }
-    return Ok(best.map_or(Value::Null, Value::Number));
+    Ok(best.map_or(Value::Null, Value::Number))
 }
 
 /// The values of the arguments of a function that comes to nothing if one of them does.

@@ -20,7 +20,7 @@ pub(super) fn compute(name: &str, arguments: &[Expression], row: &Row, now: i64)
             for argument in arguments {
                 all.extend(values_of(argument, row, now)?);
             }
-            return Ok(Value::from_values(all));
+            Ok(Value::from_values(all))
         }
         ("mvdedup", [values]) => {
             let mut kept: Vec<String> = vec![];
@@ -29,28 +29,28 @@ pub(super) fn compute(name: &str, arguments: &[Expression], row: &Row, now: i64)
                     kept.push(value);
                 }
             }
-            return Ok(Value::from_values(kept));
+            Ok(Value::from_values(kept))
         }
         ("mvsort", [values]) => {
             let mut values = values_of(values, row, now)?;
             values.sort();
-            return Ok(Value::from_values(values));
+            Ok(Value::from_values(values))
         }
         ("mvcount", [values]) => {
             let count = values_of(values, row, now)?.len();
-            return Ok(if count == 0 {
+            Ok(if count == 0 {
                 Value::Null
             } else {
                 number(count)
-            });
+            })
         }
         ("mvjoin", [values, between]) => {
             let values = values_of(values, row, now)?;
             let between = text_of(between, row, now)?;
-            return Ok(match between {
+            Ok(match between {
                 Some(between) if !values.is_empty() => Value::Text(values.join(&between)),
                 _ => Value::Null,
-            });
+            })
         }
         ("mvindex", [values, from, rest @ ..]) => between(values, from, rest, row, now),
         ("mvfind", [values, pattern]) => {
@@ -60,7 +60,7 @@ pub(super) fn compute(name: &str, arguments: &[Expression], row: &Row, now: i64)
                     return Ok(number(at));
                 }
             }
-            return Ok(Value::Null);
+            Ok(Value::Null)
         }
         ("mvfilter", [condition]) => filter(condition, row, now),
         ("mvmap", [over, to]) => map(over, to, row, now),
@@ -93,7 +93,7 @@ fn between(
         return Ok(Value::Null);
     };
     let found = values.get(from..=to).map(<[String]>::to_vec);
-    return Ok(Value::from_values(found.unwrap_or_default()));
+    Ok(Value::from_values(found.unwrap_or_default()))
 }
 
 /// `mvfilter`: the values for which the condition holds.
@@ -101,13 +101,13 @@ fn filter(condition: &Expression, row: &Row, now: i64) -> Result<Value> {
     let mut names = BTreeSet::new();
     condition.reads(&mut names);
     let field = names.pop_first().ok_or("mvfilter without a field")?;
-    return each_value(&field, row, |row, value| {
+    each_value(&field, row, |row, value| {
         Ok(condition
             .is_true(row, now)?
             .then(|| value.to_owned())
             .into_iter()
             .collect())
-    });
+    })
 }
 
 /// `mvmap`: each value of the field in `over`, as `to` makes it.
@@ -118,7 +118,7 @@ fn map(over: &Expression, to: &Expression, row: &Row, now: i64) -> Result<Value>
     let mut row = row.clone();
     let values = values_of(over, &row, now)?;
     row.insert(field.clone(), values);
-    return each_value(&field, &row, |row, _| values_of(to, row, now));
+    each_value(&field, &row, |row, _| values_of(to, row, now))
 }
 
 /// Computes something with the field set to each of its values in turn, and collects what comes of it.
