@@ -1,8 +1,9 @@
 //! A demonstration without Splunk and without Docusign: `cargo run --example demo`.
 //!
 //! Stand-ins on loopback play the two outside worlds, and the real programs run between them, started as splunkd
-//! starts them. Every sentence with a tick has been checked before it was printed; the first that does not hold ends
-//! the demo with exit code 1, so that it is a smoke test as well.
+//! starts them. Without arguments one screen says what came of it, `--full` shows every step. Every figure and every
+//! sentence with a tick has been checked before it was printed; the first that does not hold ends the demo with exit
+//! code 1, so that it is a smoke test as well.
 
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,13 +22,15 @@ use ds_monitor::splunk::input_definition::MASK;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use support::conf::table;
+use support::conf::{conf, macros, setting, stanza, table};
 use support::docusign::{
     ACCESS_TOKEN_MARK, Directory, Docusign, PRIVATE_KEY, cursor_at, sample_record, sample_timestamp,
 };
 use support::hec::{self, Hec};
 use support::input::{DEADLINE, Event, Input, LogLine, Outcome, Running};
+use support::search_time::SearchTime;
 use support::serve;
+use support::spl::{Search, World};
 use support::splunkd::{SESSION_KEY, Splunkd};
 
 /// Records a page. Docusign's pages hold up to 2000; small ones show more of what happens.
@@ -49,12 +52,31 @@ const SHOWN_AT_EITHER_END: usize = 4;
 /// What must not leave the programs, nor lie in a checkpoint directory.
 const SECRETS: [&str; 4] = [PRIVATE_KEY, SESSION_KEY, ACCESS_TOKEN_MARK, hec::TOKEN];
 
+const HELP: &str = "\
+cargo run --example demo                        one screen: what the real programs do
+cargo run --example demo -- --full              every step
+cargo run --example demo -- --serve [PORT]      stand-ins and the page Set up, for a browser
+";
+
 fn main() -> ExitCode {
-    match serve::asked_for(std::env::args().skip(1)) {
-        Ok(None) => show(),
-        Ok(Some(port)) => stand_up(port),
-        Err(problem) => stop(&problem),
-    }
+    let arguments: Vec<_> = std::env::args().skip(1).collect();
+    let arguments: Vec<_> = arguments.iter().map(String::as_str).collect();
+    let (problem, hint) = match arguments.as_slice() {
+        [] => return show(Detail::Brief),
+        ["--full"] => return show(Detail::Full),
+        ["--help" | "-h"] => {
+            let written = io::stdout().write_all(HELP.as_bytes());
+            return written.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+        }
+        ["--serve"] => return stand_up(serve::PORT),
+        ["--serve", port] => match port.parse() {
+            Ok(port) => return stand_up(port),
+            Err(_) => ("--serve takes a port, a number up to 65535", ""),
+        },
+        _ => ("the arguments are not known", HELP),
+    };
+    let _ = write!(io::stderr(), "demo: {problem}.\n{hint}");
+    ExitCode::from(2)
 }
 
 /// `--serve [PORT]`: the page Set up, for a browser.
@@ -65,8 +87,8 @@ fn stand_up(port: u16) -> ExitCode {
     served.map_or_else(|problem| stop(&problem), |()| ExitCode::SUCCESS)
 }
 
-fn show() -> ExitCode {
-    let mut screen = Screen::new();
+fn show(detail: Detail) -> ExitCode {
+    let mut screen = Screen::new(detail);
     // The stand-ins belong to the tests and fail as tests do, by a panic that has told its reason already.
     let told = catch_unwind(AssertUnwindSafe(|| tell(&mut screen)));
     let problem = match told {
@@ -85,18 +107,171 @@ fn stop(problem: &str) -> ExitCode {
 
 fn tell(screen: &mut Screen) -> Result<()> {
     let programs = build()?;
+    let clock = SystemClock::new();
     let mut stage = Stage::set(programs)?;
     introduce(screen, &stage)?;
     show_configuration(screen, &stage)?;
     run_first(screen, &mut stage)?;
     show_checkpoint(screen, &stage)?;
     run_again(screen, &mut stage)?;
-    cut_a_run_off(screen, &mut stage)?;
-    make_a_mistake(screen, &mut stage)?;
-    give_names(screen, &stage)?;
+    let twice = cut_a_run_off(screen, &mut stage)?;
+    let error = make_a_mistake(screen, &mut stage)?;
+    let names = give_names(screen, &stage)?;
+    let finding = find_something(screen, &stage)?;
     count_everything(screen, &stage)?;
     go_without_splunk(screen, &stage)?;
-    say_what_next(screen)
+    say_what_next(screen)?;
+    let told = Told {
+        names,
+        twice,
+        finding,
+        error,
+        seconds: clock.elapsed().as_secs_f64(),
+    };
+    sum_up(screen, &stage, &told)
+}
+
+// ---- the one screen ----
+
+/// What came of the story.
+struct Told {
+    /// Of every event, in order.
+    names: Vec<Names>,
+    /// Events that came twice after the cut.
+    twice: usize,
+    finding: Finding,
+    /// The line of a run that failed.
+    error: String,
+    seconds: f64,
+}
+
+/// A row of a detection.
+struct Finding {
+    detection: String,
+    severity: String,
+    text: String,
+}
+
+/// Events on the one screen.
+const SHOWN_EVENTS: usize = 8;
+
+/// The one screen; in full everything has been said.
+fn sum_up(screen: &mut Screen, stage: &Stage, told: &Told) -> Result<()> {
+    if screen.detail == Detail::Full {
+        return Ok(());
+    }
+    screen.brief_title("Docusign Monitor for Splunk")?;
+    screen.brief(
+        "The real programs, between stand-ins for Docusign and splunkd.",
+        Style::Plain,
+    )?;
+    screen.brief_title("What Splunk has, with names from the lookups")?;
+    let events = stage.happened.iter().zip(stage.times()?).zip(&told.names);
+    let mut kinds = BTreeSet::new();
+    let of_a_new_kind = events.filter(|((record, _), _)| kinds.insert(what(record)));
+    for ((record, time), names) in of_a_new_kind.take(SHOWN_EVENTS) {
+        screen.brief_row([
+            &readable(&time)?,
+            &what(record),
+            &names.actor,
+            &names.affected,
+        ])?;
+    }
+    let unique: BTreeSet<_> = stage.indexed.iter().collect();
+    screen.brief_title(&format!(
+        "A run that was killed after {READ_BEFORE_THE_CUT} of {CUT} events"
+    ))?;
+    screen.brief(
+        &format!(
+            "{} lost, {} twice; dedup eventId leaves {} of {}.",
+            stage.happened.len() - unique.len(),
+            told.twice,
+            unique.len(),
+            stage.happened.len(),
+        ),
+        Style::Green,
+    )?;
+    let Finding {
+        detection,
+        severity,
+        text,
+    } = &told.finding;
+    screen.brief_title(&format!(
+        "A finding of the detection {detection}, {severity}"
+    ))?;
+    screen.brief(text, Style::Yellow)?;
+    screen.brief_title("An error, and what to do about it")?;
+    screen.brief(&told.error, Style::Red)?;
+    screen.brief_title(&format!(
+        "{} checks held in {:.1} s",
+        screen.checks, told.seconds
+    ))?;
+    screen.brief(
+        "Every step: cargo run --example demo -- --full. Your own events: docs/quickstart.md.",
+        Style::Plain,
+    )
+}
+
+/// Runs a detection on what Splunk has read, as the reader of searches understands it.
+fn find_something(screen: &mut Screen, stage: &Stage) -> Result<Finding> {
+    const DETECTION: &str = "Alert raised by Docusign";
+    screen.heading("A detection")?;
+    screen.say(
+        "Twenty-three searches look for what should not happen. A Splunk is not here to run them; the reader of \
+         searches that the tests use runs this one on the events that splunkd has read:",
+    )?;
+    let mut search_time = SearchTime::read();
+    for (lookup, rows) in [
+        ("ds_users", stage.lookup(&USERS)?),
+        ("ds_accounts", stage.lookup(&ACCOUNTS)?),
+    ] {
+        for row in rows {
+            let cells: Vec<_> = row
+                .iter()
+                .map(|(column, cell)| (column.as_str(), cell.as_str()))
+                .collect();
+            search_time = search_time.with_row(lookup, &cells);
+        }
+    }
+    let now = SystemClock::new().now().timestamp();
+    let unique: BTreeSet<_> = stage.indexed.iter().collect();
+    let mut events = Vec::new();
+    for record in unique {
+        let mut event = search_time.event(&serde_json::from_str(record)?);
+        event.insert("_indextime".to_owned(), vec![now.to_string()]);
+        events.push(event);
+    }
+    let settings = stanza(
+        &conf("savedsearches"),
+        &format!("Docusign Detection - {DETECTION}"),
+    );
+    let text = setting(&settings, "search").context("the detection has no search")?;
+    let search = Search::parse(text, &macros()).map_err(anyhow::Error::msg)?;
+    let world = World {
+        now: now + 1,
+        events,
+        lookups: search_time.lookups(),
+        ..World::default()
+    };
+    let found = search.run(&world).map_err(anyhow::Error::msg)?;
+    let row = found.first();
+    let cell = |field: &str| {
+        let cell = row
+            .and_then(|row| row.get(field))
+            .and_then(|values| values.first());
+        cell.cloned().unwrap_or_default()
+    };
+    let finding = Finding {
+        detection: DETECTION.to_owned(),
+        severity: cell("severity"),
+        text: cell("finding"),
+    };
+    screen.quote(&format!("{}: {}", finding.severity, finding.text))?;
+    screen.check(
+        !finding.text.is_empty() && !finding.severity.is_empty(),
+        "the alert that Docusign raised is found, with its severity and a sentence about it",
+    )?;
+    Ok(finding)
 }
 
 // ---- the story ----
@@ -228,7 +403,7 @@ fn run_again(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
     )
 }
 
-fn cut_a_run_off(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
+fn cut_a_run_off(screen: &mut Screen, stage: &mut Stage) -> Result<usize> {
     screen.heading("A run that is cut off")?;
     screen.say(&format!(
         "{CUT} more events, and the machine goes down in the middle of them: splunkd has read {READ_BEFORE_THE_CUT} \
@@ -272,10 +447,11 @@ fn cut_a_run_off(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
         &format!(
             "{twice} came twice, within the promised two pages; dedup eventId leaves one of each"
         ),
-    )
+    )?;
+    Ok(twice)
 }
 
-fn make_a_mistake(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
+fn make_a_mistake(screen: &mut Screen, stage: &mut Stage) -> Result<String> {
     screen.heading("A mistake")?;
     screen.say(&format!(
         "{WAITING} events are waiting, but nobody has allowed the app to act for its user: the consent is missing. \
@@ -287,9 +463,10 @@ fn make_a_mistake(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
     let failed = stage.start().finish();
     let lines = failed.log_lines();
     screen.log(&lines, &[])?;
-    let errors = lines.iter().filter(|line| line.level == "ERROR");
+    let errors: Vec<_> = lines.iter().filter(|line| line.level == "ERROR").collect();
+    let error = errors.first().map(|line| line.sentence.clone());
     screen.check(
-        errors.count() == 1 && failed.status.code() == Some(1) && failed.stdout.is_empty(),
+        errors.len() == 1 && failed.status.code() == Some(1) && failed.stdout.is_empty(),
         "one ERROR that says what to do, exit code 1, and nothing sent to Splunk",
     )?;
     screen.check(
@@ -301,10 +478,11 @@ fn make_a_mistake(screen: &mut Screen, stage: &mut Stage) -> Result<()> {
     screen.check(
         texts(&stage.run()?.events()) == sent,
         &format!("after the consent, the next run brings the {WAITING} events that were waiting"),
-    )
+    )?;
+    Ok(error.unwrap_or_default())
 }
 
-fn give_names(screen: &mut Screen, stage: &Stage) -> Result<()> {
+fn give_names(screen: &mut Screen, stage: &Stage) -> Result<Vec<Names>> {
     screen.heading("Names for the GUIDs")?;
     screen.say(
         "Once a day Splunk starts the other program, ds_lookups. Its input names that of ds_monitor, whose addresses, \
@@ -376,7 +554,8 @@ fn give_names(screen: &mut Screen, stage: &Stage) -> Result<()> {
     screen.check(
         stage.master_is_in_app(&USERS)? && stage.master_is_in_app(&ACCOUNTS)?,
         "both files are byte for byte those in the checkpoint directory, which no upgrade of the app empties",
-    )
+    )?;
+    Ok(names)
 }
 
 fn count_everything(screen: &mut Screen, stage: &Stage) -> Result<()> {
@@ -662,7 +841,7 @@ const UNIMPORTANT_FIELDS: [&str; 8] = [
 ];
 
 /// What each field of the checkpoint means.
-const CHECKPOINT_FIELDS: [(&str, &str); 8] = [
+const CHECKPOINT_FIELDS: [(&str, &str); 9] = [
     (
         "version",
         "The form of this file. A program that does not know it refuses the file.",
@@ -691,6 +870,10 @@ const CHECKPOINT_FIELDS: [(&str, &str); 8] = [
     (
         "user_id",
         "The service user of the last run. When another one takes over, the position stays.",
+    ),
+    (
+        "trail",
+        "Fingerprints of the last records, by which a repetition is noticed.",
     ),
 ];
 
@@ -1121,14 +1304,44 @@ fn program(folder: &Path, name: &str) -> PathBuf {
 
 // ---- the screen ----
 
-/// Columns of the widest line.
+/// Columns of the widest line of the story.
 const WIDTH: usize = 120;
+
+/// Columns of the narrowest and the widest terminal that the one screen is fitted to.
+const LEAST_WIDTH: usize = 60;
+const GREATEST_WIDTH: usize = 200;
+
+/// Columns where nothing says how wide the terminal is.
+const USUAL_WIDTH: usize = 80;
 
 /// Columns of a paragraph, which is read more easily when it is narrower.
 const TEXT_WIDTH: usize = 104;
 
 /// Columns of what stands behind a bar.
 const QUOTE_WIDTH: usize = WIDTH - 4;
+
+/// How much is shown.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    /// One screen.
+    Brief,
+    /// Every step.
+    Full,
+}
+
+/// Columns of the terminal.
+fn terminal_width(out: &io::Stdout) -> usize {
+    let columns = std::env::var("COLUMNS").ok();
+    let columns = columns.and_then(|columns| columns.parse().ok());
+    let size = rustix::termios::tcgetwinsize(out).ok();
+    let of_terminal = size
+        .map(|size| usize::from(size.ws_col))
+        .filter(|width| *width > 0);
+    columns
+        .or(of_terminal)
+        .unwrap_or(USUAL_WIDTH)
+        .clamp(LEAST_WIDTH, GREATEST_WIDTH)
+}
 
 #[derive(Clone, Copy)]
 enum Style {
@@ -1161,18 +1374,67 @@ struct Screen {
     colour: bool,
     headings: usize,
     block: Block,
+    detail: Detail,
+    /// For the one screen.
+    width: usize,
+    /// Claims that have been found true.
+    checks: usize,
 }
 
 impl Screen {
-    fn new() -> Self {
+    fn new(detail: Detail) -> Self {
         let out = io::stdout();
-        let is_refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let is_dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         Self {
-            colour: out.is_terminal() && !is_refused,
+            colour: out.is_terminal() && !is_set("NO_COLOR") && !is_dumb,
+            width: terminal_width(&out),
             out,
             headings: 0,
             block: Block::Heading,
+            detail,
+            checks: 0,
         }
+    }
+
+    /// A heading of the one screen.
+    fn brief_title(&mut self, text: &str) -> Result<()> {
+        self.print("")?;
+        for line in wrapped(text, self.width) {
+            self.print(&self.paint(Style::Bold, &line))?;
+        }
+        Ok(())
+    }
+
+    /// A paragraph of the one screen.
+    fn brief(&mut self, text: &str, style: Style) -> Result<()> {
+        for line in wrapped(text, self.width - 2) {
+            self.print(&format!("  {}", self.paint(style, &line)))?;
+        }
+        Ok(())
+    }
+
+    /// A row of the one screen: a time, and three cells that share what is left.
+    fn brief_row(&mut self, [time, event, actor, affected]: [&str; 4]) -> Result<()> {
+        let rest = self.width - columns(time) - 8;
+        let widths = [rest * 2 / 5, rest * 3 / 10, rest * 3 / 10];
+        let mut line = format!("  {time}");
+        for ((text, style), width) in [
+            (event, Style::Bold),
+            (actor, Style::Green),
+            (affected, Style::Green),
+        ]
+        .into_iter()
+        .zip(widths)
+        {
+            let text = match columns(text) > width {
+                true => text.chars().take(width - 1).chain(['…']).collect(),
+                false => format!("{text:width$}"),
+            };
+            line += "  ";
+            line += &self.paint(style, &text);
+        }
+        self.print(&line)
     }
 
     fn title(&mut self, text: &str) -> Result<()> {
@@ -1289,6 +1551,7 @@ impl Screen {
     /// Says what has been found true, or ends the demo.
     fn check(&mut self, holds: bool, claim: &str) -> Result<()> {
         ensure!(holds, "this should be so, and is not: {claim}");
+        self.checks += 1;
         self.begin(Block::Ticks)?;
         let tick = self.paint(Style::Green, "✓");
         self.line(&format!("  {tick} {claim}"))
@@ -1302,7 +1565,15 @@ impl Screen {
         Ok(())
     }
 
+    /// A line of the story.
     fn line(&mut self, text: &str) -> Result<()> {
+        match self.detail {
+            Detail::Brief => Ok(()),
+            Detail::Full => self.print(text),
+        }
+    }
+
+    fn print(&mut self, text: &str) -> Result<()> {
         writeln!(self.out, "{}", text.trim_end()).context("the standard output cannot be written")
     }
 

@@ -91,6 +91,9 @@ mod actions;
 /// The reader of searches, held against what Splunk says of its language.
 mod spl;
 
+/// The demo, as somebody sees it who tries the project.
+mod demo;
+
 /// The dashboards: what they search, show and link to.
 mod views;
 

@@ -19,26 +19,11 @@ use super::docusign::{Docusign, INTEGRATION_KEY, USER_ID, private_key_path, samp
 use super::splunk_web::SplunkWeb;
 
 /// The port without one in the arguments; Splunk Web's own.
-const PORT: u16 = 8000;
+pub const PORT: u16 = 8000;
 /// Events that have happened before anybody looks.
 const BEFORE: usize = 40;
 /// The time between two of them, and between those that follow.
 const PAUSE: TimeDelta = TimeDelta::seconds(20);
-
-/// The port, if the arguments are `--serve [PORT]`.
-///
-/// # Errors
-/// The port is no port.
-pub fn asked_for(mut arguments: impl Iterator<Item = String>) -> Result<Option<u16>, String> {
-    match (arguments.next().as_deref(), arguments.next()) {
-        (Some("--serve"), None) => Ok(Some(PORT)),
-        (Some("--serve"), Some(port)) => match port.parse() {
-            Ok(port) => Ok(Some(port)),
-            Err(_) => Err(format!("--serve takes a port, and {port} is none")),
-        },
-        _ => Ok(None),
-    }
-}
 
 /// Serves until the process is ended. `programs` is the folder of the real binaries.
 ///
