@@ -18,6 +18,8 @@ mod channels;
 mod collector;
 mod courier;
 mod sink;
+#[cfg(test)]
+mod writer_tests;
 
 use std::fmt;
 
