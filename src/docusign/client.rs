@@ -310,7 +310,7 @@ impl fmt::Display for Refusal {
 }
 
 impl Client {
-    /// A client for `network`. `remedy` says what to change, and `on_trouble` is called before each retry.
+    /// A client for `network`. `remedy` says what to change, and `on_trouble` learns of what takes long.
     ///
     /// # Errors
     /// The proxy or the certificates cannot be used.
