@@ -7,7 +7,7 @@ use crate::ds_monitor;
 use support::docusign::{
     ACCESS_TOKEN_MARK, Docusign, OTHER_PRIVATE_KEY, PRIVATE_KEY, sample_records,
 };
-use support::input::Input;
+use support::input::{Input, leak};
 use support::splunkd::{SESSION_KEY, Splunkd};
 use support::tls::Tls;
 
@@ -22,6 +22,23 @@ fn stored(splunkd: &Splunkd) -> BTreeMap<String, String> {
     let secrets = splunkd.secrets();
     assert_eq!(secrets.len(), 1);
     serde_json::from_str(&secrets[0].2).unwrap()
+}
+
+/// What these tests rest on.
+#[test]
+fn a_piece_of_a_secret_is_found_wherever_it_lies_and_a_shorter_one_is_not() {
+    let secret = b"abcdefghijklmnop";
+    for length in 2..=12 {
+        for (piece, at) in secret
+            .windows(length)
+            .flat_map(|piece| (0..=40).map(move |at| (piece, at)))
+        {
+            let around =
+                |piece: &[u8]| [&[b'.'].repeat(at), piece, &[b'.'].repeat(40 - at)].concat();
+            assert_eq!(leak(&around(piece), secret, length), Some(piece), "{at}");
+            assert_eq!(leak(&around(&piece[1..]), secret, length), None, "{at}");
+        }
+    }
 }
 
 #[test]
