@@ -423,7 +423,8 @@ fn parts<'a>(
 /// Whether a part of a secret is unlike any part of another text.
 fn is_telling(part: &[u8]) -> bool {
     let is_first = |(n, byte): &(usize, &u8)| !part.iter().take(*n).any(|other| other == *byte);
-    part.iter().enumerate().filter(is_first).count() >= MIN_DIFFERENT_CHARS
+    let mut different = part.iter().enumerate().filter(is_first);
+    different.nth(MIN_DIFFERENT_CHARS - 1).is_some()
 }
 
 #[cfg(test)]
