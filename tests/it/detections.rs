@@ -371,9 +371,8 @@ impl Samples {
             event.insert("_indextime".to_owned(), vec![time.to_string()]);
             event
         };
-        let mut lookups = self.search_time.lookups();
         // No detection asks the table itself, and its thousands of rows would be copied for every run.
-        lookups.remove("ds_actions");
+        let mut lookups = self.search_time.lookups_without("ds_actions");
         for (lookup, rows) in rows.as_object().unwrap() {
             for row in rows.as_array().unwrap() {
                 let row = cells(row).into_iter();

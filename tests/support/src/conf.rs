@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::sync::Mutex;
 
 use super::spl::{Macro, Macros, Row};
 
@@ -23,8 +24,18 @@ pub fn conf(name: &str) -> Conf {
 
 /// The same, wherever it lies.
 pub fn conf_file(name: &str) -> Conf {
+    // Read once for a process: the tests ask for the same few files thousands of times.
+    static KNOWN: Mutex<BTreeMap<String, Conf>> = Mutex::new(BTreeMap::new());
+    let known = KNOWN.lock().unwrap().get(name).cloned();
+    known.unwrap_or_else(|| {
+        let conf = parse(name, &read(name));
+        KNOWN.lock().unwrap().insert(name.to_owned(), conf.clone());
+        conf
+    })
+}
+
+fn parse(name: &str, text: &str) -> Conf {
     let mut conf: Conf = vec![];
-    let text = read(name);
     for line in text.lines() {
         let blanks = line.strip_suffix(|c: char| c.is_whitespace());
         assert!(blanks.is_none(), "{name}: blanks at the end: {line}");

@@ -133,6 +133,14 @@ impl SearchTime {
         self.tables.clone()
     }
 
+    /// The same without one that is large and that no search at hand asks.
+    pub fn lookups_without(&self, table: &str) -> BTreeMap<String, Vec<Row>> {
+        let others = self.tables.iter().filter(|(name, _)| *name != table);
+        others
+            .map(|(name, rows)| (name.clone(), rows.clone()))
+            .collect()
+    }
+
     /// A record's fields and tags at search time.
     pub fn find(&self, record: &Value) -> Found {
         let mut fields = Row::new();
@@ -171,9 +179,14 @@ impl SearchTime {
 
         // Nor do lookups.
         let before = fields.clone();
+        // Two of them may ask the same of a table of thousands of rows.
+        let mut found = BTreeMap::new();
         for lookup in &self.lookups {
             let rows = &self.tables[&lookup.table];
-            let row = lookup_row(&lookup.table, rows, &lookup.inputs, &before).unwrap();
+            let key = (&lookup.table, &lookup.inputs);
+            let row = *found
+                .entry(key)
+                .or_insert_with(|| lookup_row(key.0, rows, key.1, &before).unwrap());
             let asked = lookup
                 .inputs
                 .iter()

@@ -179,10 +179,10 @@ impl Filter {
     }
 
     /// Whether a row fulfils it. The rows of a search within are given by `rows`.
-    pub(super) fn is_true(
+    pub(super) fn is_true<'a>(
         &self,
         row: &Row,
-        rows: &dyn Fn(&Search) -> Result<Vec<Row>>,
+        rows: &dyn Fn(&Search) -> Result<&'a [Row]>,
     ) -> Result<bool> {
         match self {
             Self::And(parts) => {
@@ -223,7 +223,7 @@ impl Filter {
             Self::Rows(search) => {
                 for found in rows(search)? {
                     let mut fits = !found.is_empty();
-                    for (field, values) in &found {
+                    for (field, values) in found {
                         let [value] = values.as_slice() else {
                             return Err(format!("{field} has several values in a subsearch"));
                         };
@@ -280,14 +280,20 @@ fn compare(row: &Row, field: &str, operator: &str, value: &str) -> Result<bool> 
 
 /// Whether a text, in lower case, fits a pattern, in lower case: `*` stands for any characters, or none.
 pub fn matches(pattern: &str, text: &str) -> bool {
-    match pattern.split_once('*') {
-        None => pattern == text,
-        Some((start, rest)) => text.strip_prefix(start).is_some_and(|tail| {
-            (0..=tail.len())
-                .filter(|&at| tail.is_char_boundary(at))
-                .any(|at| matches(rest, &tail[at..]))
-        }),
+    let Some((start, mut rest)) = pattern.split_once('*') else {
+        return pattern == text;
+    };
+    let Some(mut text) = text.strip_prefix(start) else {
+        return false;
+    };
+    // The earliest place leaves the most for the parts behind it.
+    while let Some((part, behind)) = rest.split_once('*') {
+        let Some((_, tail)) = text.split_once(part) else {
+            return false;
+        };
+        (text, rest) = (tail, behind);
     }
+    text.ends_with(rest)
 }
 
 /// Words are found as a whole: `sent` is not in `absent`.

@@ -2,6 +2,10 @@
 //! `\w`, escaped signs, simple classes such as `[a-z_]`, and `|` outside of groups. Groups, counts and everything
 //! else is refused.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use super::cursor::Result;
 
 enum Piece {
@@ -30,6 +34,19 @@ fn class(escaped: char) -> Option<Vec<(char, char)>> {
         's' => vec![(' ', ' '), ('\t', '\r')],
         _ => return None,
     })
+}
+
+/// The pattern, read once: a search asks it of every row.
+fn compiled(text: &str) -> Result<Rc<[Pattern]>> {
+    thread_local! {
+        static KNOWN: RefCell<BTreeMap<String, Rc<[Pattern]>>> = RefCell::default();
+    }
+    if let Some(patterns) = KNOWN.with_borrow(|known| known.get(text).cloned()) {
+        return Ok(patterns);
+    }
+    let patterns: Rc<[Pattern]> = compile(text)?.into();
+    KNOWN.with_borrow_mut(|known| known.insert(text.to_owned(), Rc::clone(&patterns)));
+    Ok(patterns)
 }
 
 fn compile(text: &str) -> Result<Vec<Pattern>> {
@@ -167,7 +184,7 @@ fn find(patterns: &[Pattern], signs: &[char], from: usize) -> Option<(usize, usi
 
 pub(super) fn is_match(pattern: &str, text: &str) -> Result<bool> {
     let signs: Vec<char> = text.chars().collect();
-    Ok(find(&compile(pattern)?, &signs, 0).is_some())
+    Ok(find(&compiled(pattern)?, &signs, 0).is_some())
 }
 
 /// Every match replaced by a plain text.
@@ -175,7 +192,7 @@ pub(super) fn replace(pattern: &str, text: &str, by: &str) -> Result<String> {
     if by.contains('\\') {
         return Err(format!("the tests do not know references to groups: {by}"));
     }
-    let patterns = compile(pattern)?;
+    let patterns = compiled(pattern)?;
     let signs: Vec<char> = text.chars().collect();
     let (mut replaced, mut at) = (String::new(), 0);
     while let Some((start, end)) = find(&patterns, &signs, at) {

@@ -3,6 +3,8 @@
 //! A field without a value makes what is computed from it absent as well. What Splunk's manual leaves open is an
 //! error here, for example NOT of something absent, or a comparison of a multivalue field.
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::collections::BTreeSet;
 
 use super::Row;
@@ -405,7 +407,7 @@ fn operate(
     if operator == "." {
         let (left, right) = (text_of(left, row, now)?, text_of(right, row, now)?);
         return Ok(match (left, right) {
-            (Some(left), Some(right)) => Value::Text(left + &right),
+            (Some(left), Some(right)) => Value::Text(left.into_owned() + &right),
             _ => Value::Null,
         });
     }
@@ -462,11 +464,21 @@ fn like(pattern: &str, text: &str) -> bool {
     }
 }
 
-fn text_of(expression: &Expression, row: &Row, now: i64) -> Result<Option<String>> {
+fn text_of<'a>(expression: &'a Expression, row: &'a Row, now: i64) -> Result<Option<Cow<'a, str>>> {
+    match expression {
+        Expression::Text(text) => return Ok(Some(text.into())),
+        // An event's _raw is long, and calculated fields ask for it hundreds of times.
+        Expression::Field(name) => {
+            if let Some([text]) = row.get(name).map(Vec::as_slice) {
+                return Ok(Some(text.into()));
+            }
+        }
+        _ => {}
+    }
     match expression.compute(row, now)? {
         Value::Null => Ok(None),
-        Value::Text(text) => Ok(Some(text)),
-        Value::Number(number) => Ok(Some(show_number(number))),
+        Value::Text(text) => Ok(Some(text.into())),
+        Value::Number(number) => Ok(Some(show_number(number).into())),
         other => Err(format!("{other:?} is no single text")),
     }
 }
@@ -493,17 +505,24 @@ fn whole(number: f64) -> i64 {
 
 /// What a path of names with dots between them leads to. What is no JSON, is not there or is null comes to nothing.
 fn json_extract(json: &str, path: &str) -> Value {
-    let Ok(json) = serde_json::from_str::<serde_json::Value>(json) else {
-        return Value::Null;
-    };
-    let found = path
-        .split('.')
-        .try_fold(&json, |object, name| object.get(name));
-    match found {
-        None | Some(serde_json::Value::Null) => Value::Null,
-        Some(serde_json::Value::String(text)) => Value::Text(text.clone()),
-        Some(other) => Value::Text(other.to_string()),
+    thread_local! {
+        // The calculated fields of an event ask the same text for one path after the other.
+        static LAST: RefCell<(String, serde_json::Value)> = RefCell::default();
     }
+    LAST.with_borrow_mut(|(text, parsed)| {
+        if text != json {
+            *parsed = serde_json::from_str(json).unwrap_or_default();
+            json.clone_into(text);
+        }
+        let found = path
+            .split('.')
+            .try_fold(&*parsed, |object, name| object.get(name));
+        match found {
+            None | Some(serde_json::Value::Null) => Value::Null,
+            Some(serde_json::Value::String(text)) => Value::Text(text.clone()),
+            Some(other) => Value::Text(other.to_string()),
+        }
+    })
 }
 
 pub(super) fn cidr_match(range: &str, address: &str) -> Result<bool> {

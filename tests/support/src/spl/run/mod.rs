@@ -1,6 +1,7 @@
 //! What a search finds. Each command does what Splunk's manual says of it; where the manual leaves open what happens,
 //! for example in which order rows of the same second are, it is an error and not a guess.
 
+use std::borrow::Borrow;
 use std::cmp::Ordering;
 
 use super::commands::Command;
@@ -15,19 +16,23 @@ mod stats;
 use stats::Window;
 
 pub(super) fn run(commands: &[Command], world: &World) -> Result<Vec<Row>> {
-    let mut rows = vec![];
-    if let Some(Command::Search(_)) = commands.first() {
-        rows = events(world)?;
-    }
     let runner = Runner { world };
-    for command in commands {
+    let mut rows = vec![];
+    let mut rest = commands;
+    if let [Command::Search(filter), others @ ..] = commands {
+        // Of many events few are taken, so only these are copied.
+        let taken = runner.taken(filter, events(world)?)?;
+        rows = taken.into_iter().cloned().collect();
+        rest = others;
+    }
+    for command in rest {
         rows = runner.step(command, rows)?;
     }
     Ok(rows)
 }
 
 /// The events between the search's two times, the newest first.
-fn events(world: &World) -> Result<Vec<Row>> {
+fn events(world: &World) -> Result<Vec<&Row>> {
     let bound = |text: &str| match text {
         "" => Ok(None),
         text => time::relative(world.now, text).map(Some),
@@ -57,7 +62,7 @@ fn events(world: &World) -> Result<Vec<Row>> {
             }
         }
         if inside {
-            found.push((time("_time")?, event.clone()));
+            found.push((time("_time")?, event));
         }
     }
     found.sort_by(|(left, _), (right, _)| right.total_cmp(left));
@@ -86,11 +91,24 @@ struct Runner<'a> {
 }
 
 impl Runner<'_> {
-    fn keep(&self, filter: &Filter, rows: Vec<Row>) -> Result<Vec<Row>> {
-        let inner = |search: &Search| search.run(self.world);
+    /// The rows that fulfil the conditions of a search.
+    fn taken<R: Borrow<Row>>(&self, filter: &Filter, rows: Vec<R>) -> Result<Vec<R>> {
+        // A search within runs first, and once: it does not depend on the row.
+        let mut within = vec![];
+        filter.searches(&mut within);
+        let mut known: Vec<(&Search, Vec<Row>)> = vec![];
+        for search in within {
+            known.push((search, search.run(self.world)?));
+        }
+        let inner = |search: &Search| {
+            let found = known.iter().find(|(own, _)| std::ptr::eq(*own, search));
+            found
+                .map(|(_, rows)| rows.as_slice())
+                .ok_or_else(|| "a search within a condition that a search gave".to_owned())
+        };
         let mut kept = vec![];
         for row in rows {
-            if filter.is_true(&row, &inner)? {
+            if filter.is_true(row.borrow(), &inner)? {
                 kept.push(row);
             }
         }
@@ -106,7 +124,7 @@ impl Runner<'_> {
     fn step(&self, command: &Command, mut rows: Vec<Row>) -> Result<Vec<Row>> {
         let now = self.world.now;
         match command {
-            Command::Search(filter) => self.keep(filter, rows),
+            Command::Search(filter) => self.taken(filter, rows),
             Command::Where(condition) => rows::keep(condition, now, rows),
             Command::Eval(assigned) => rows::eval(assigned, now, rows),
             Command::Stats { aggregations, by } => self.stats(aggregations, by, &rows),
@@ -175,11 +193,11 @@ impl Runner<'_> {
                 append: _,
                 filter,
             } => {
-                let mut found = self.table(table)?.to_vec();
+                let mut found: Vec<&Row> = self.table(table)?.iter().collect();
                 if let Some(filter) = filter {
-                    found = self.keep(filter, found)?;
+                    found = self.taken(filter, found)?;
                 }
-                rows.extend(found);
+                rows.extend(found.into_iter().cloned());
                 Ok(rows)
             }
             Command::Append(search) => {
@@ -347,22 +365,19 @@ fn time_of(row: &Row) -> Result<f64> {
         .ok_or("a row has no _time".to_owned())
 }
 
-/// A window of time needs rows in the order of time, in either direction.
-fn check_order(rows: &[Row]) -> Result<()> {
+/// The times of the rows. A window of time needs them in the order of time, in either direction.
+fn times_in_order(rows: &[Row]) -> Result<Vec<f64>> {
     let times = rows.iter().map(time_of).collect::<Result<Vec<f64>>>()?;
     if times.is_sorted() || times.is_sorted_by(|left, right| left >= right) {
-        return Ok(());
+        return Ok(times);
     }
     Err("streamstats: the rows are not in the order of time".to_owned())
 }
 
-fn is_within(row: &Row, other: &Row, time_window: Option<i64>) -> Result<bool> {
-    let Some(window) = time_window else {
-        return Ok(true);
-    };
+fn is_within(at: f64, other: f64, seconds: i64) -> Result<bool> {
     #[expect(clippy::cast_precision_loss, reason = "windows are small")]
-    let window = window as f64;
-    let distance = (time_of(row)? - time_of(other)?).abs();
+    let window = seconds as f64;
+    let distance = (at - other).abs();
     if distance.total_cmp(&window).is_eq() {
         return Err("streamstats: a row is just as far away as the window is long".to_owned());
     }

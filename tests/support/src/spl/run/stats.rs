@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Runner, check_order, group_of, groups, is_within, order, set, single};
+use super::{Runner, group_of, groups, is_within, order, set, single, times_in_order};
 use crate::spl::Row;
 use crate::spl::commands::{Aggregation, Operand};
 use crate::spl::cursor::Result;
@@ -174,29 +174,40 @@ impl Runner<'_> {
         window: &Window,
         mut rows: Vec<Row>,
     ) -> Result<Vec<Row>> {
-        let before = rows.clone();
-        if window.seconds.is_some() {
-            check_order(&before)?;
-        }
-        for (at, row) in rows.iter_mut().enumerate() {
-            let Some(group) = group_of(by, row)? else {
+        let groups = rows.iter().map(|row| group_of(by, row));
+        let groups = groups.collect::<Result<Vec<_>>>()?;
+        let times = match window.seconds {
+            Some(_) => times_in_order(&rows)?,
+            None => vec![],
+        };
+        let mut results = vec![];
+        for (at, group) in groups.iter().enumerate() {
+            if group.is_none() {
+                results.push(vec![]);
                 continue;
+            }
+            let end = at + usize::from(window.with_current);
+            let start = match window.rows {
+                rows if rows > 0 && window.is_global => end.saturating_sub(rows),
+                _ => 0,
             };
             let mut members = vec![];
-            let end = at + usize::from(window.with_current);
-            for (place, other) in before.iter().enumerate().take(end) {
-                let in_window = window.rows == 0 || !window.is_global || place + window.rows >= end;
-                if in_window
-                    && is_within(row, other, window.seconds)?
-                    && group_of(by, other)?.as_ref() == Some(&group)
-                {
-                    members.push(other);
+            for place in start..end {
+                let in_window = match window.seconds {
+                    Some(seconds) => is_within(times[at], times[place], seconds)?,
+                    None => true,
+                };
+                if in_window && groups[place] == *group {
+                    members.push(&rows[place]);
                 }
             }
             if window.rows > 0 && !window.is_global {
                 members.drain(..members.len().saturating_sub(window.rows));
             }
-            for (name, values) in self.aggregate(aggregations, &members)? {
+            results.push(self.aggregate(aggregations, &members)?);
+        }
+        for (row, values) in rows.iter_mut().zip(results) {
+            for (name, values) in values {
                 set(row, &name, values);
             }
         }
