@@ -15,7 +15,7 @@ use ds_monitor::base::clock::{SystemClock, Timestamp};
 use ds_monitor::base::http::{self, PlainHttp};
 use ds_monitor::base::secret::{Secret, redact};
 use ds_monitor::docusign::BaseUrl;
-use ds_monitor::docusign::directory_api::{Organization, User, UserInfo, UserPage};
+use ds_monitor::docusign::directory_api::{DirectoryPage, Organization, User, UserInfo};
 use ds_monitor::docusign::monitor_api::Page;
 use ds_monitor::docusign::rsa_key::PrivateKey;
 use ds_monitor::monitor::position::{POSITION_LOST, Position};
@@ -190,21 +190,30 @@ pub fn directory(bytes: &[u8]) {
         }
     }
     for (page, full) in [
-        (UserPage::of_esignature(bytes, START), 100),
-        (UserPage::of_admin(bytes, START), 250),
+        (DirectoryPage::of_esignature(bytes, START), 100),
+        (DirectoryPage::of_admin(bytes, START), 250),
     ] {
         let Ok(page) = page else { continue };
-        let end = START + page.users.len();
+        let end = START + page.rows.len();
         match page.next {
             Some(next) => assert!(next == end && next > START),
-            None if page.users.is_empty() => {}
-            None => assert!(page.users.len() < full && page.total == Some(end)),
+            None if page.rows.is_empty() => {}
+            None => assert!(page.rows.len() < full && page.total == Some(end)),
         }
-        for user in &page.users {
+        for user in &page.rows {
             bounded(&user.user_id);
             bounded(&user.user_name);
             bounded(&user.email);
             bounded(&user.job_title);
+        }
+    }
+    for page in [
+        DirectoryPage::of_permission_profiles(bytes),
+        DirectoryPage::of_groups(bytes, START),
+    ] {
+        for profile in page.iter().flat_map(|page| &page.rows) {
+            bounded(&profile.id);
+            bounded(&profile.name);
         }
     }
     if let Ok(user) = serde_json::from_slice::<User>(bytes) {

@@ -1,4 +1,5 @@
-//! Who and what the GUIDs in the records are: userinfo, eSignature's users, the Admin API's organizations and users.
+//! Who and what the IDs in the records are: userinfo, eSignature's users, the Admin API's organizations, users,
+//! permission profiles and groups.
 //!
 //! The same thing is a string in one API and a number in the other, and most fields can be missing: everything is
 //! read leniently into text. Formats: Docusign's eSignature v2.1 and Admin v2.1 descriptions; userinfo is described
@@ -25,6 +26,9 @@ pub const USERS_PER_PAGE: usize = 100;
 /// Rows per page of the Admin API's users; Docusign's maximum.
 const ADMIN_USERS_PER_PAGE: usize = 250;
 
+/// Rows per page of the Admin API's groups. Docusign documents no maximum, and a shorter page is no end.
+const GROUPS_PER_PAGE: usize = 100;
+
 /// Longest answer, unpacked. A page of users is some 100 kB, a large organization a few MB.
 const MAX_ANSWER_BYTES: u64 = 32 * 1024 * 1024;
 
@@ -49,15 +53,18 @@ pub enum Part {
     Organizations,
     /// Users of the organization's other accounts.
     OrganizationUsers,
+    /// Permission profiles and groups of the organization's accounts.
+    Profiles,
 }
 
 impl Part {
     /// All parts.
-    pub const ALL: [Self; 4] = [
+    pub const ALL: [Self; 5] = [
         Self::Accounts,
         Self::Users,
         Self::Organizations,
         Self::OrganizationUsers,
+        Self::Profiles,
     ];
 
     /// The scopes that Docusign requires for it.
@@ -68,6 +75,7 @@ impl Part {
             Self::Users => "impersonation signature",
             Self::Organizations => "impersonation organization_read",
             Self::OrganizationUsers => "impersonation user_read",
+            Self::Profiles => "impersonation permission_read group_read",
         }
     }
 
@@ -79,6 +87,7 @@ impl Part {
             Self::Users => "list_users",
             Self::Organizations => "list_organizations",
             Self::OrganizationUsers => "list_organization_users",
+            Self::Profiles => "list_profiles",
         }
     }
 }
@@ -207,14 +216,25 @@ pub struct User {
     pub last_login: String,
 }
 
-/// A page of users.
+/// A permission profile or a group. Its number is unique in its account only.
+#[derive(Debug, Deserialize)]
+pub struct Profile {
+    /// The number that records have.
+    #[serde(default, deserialize_with = "text")]
+    pub id: String,
+    /// Its name.
+    #[serde(default, deserialize_with = "text")]
+    pub name: String,
+}
+
+/// A page of a list.
 #[derive(Debug)]
-pub struct UserPage {
+pub struct DirectoryPage<T> {
     /// The rows.
-    pub users: Vec<User>,
+    pub rows: Vec<T>,
     /// Where the next page begins, if there may be one.
     pub next: Option<usize>,
-    /// How many users there are altogether, if the answer says so.
+    /// How many rows there are altogether, if the answer says so.
     pub total: Option<usize>,
 }
 
@@ -231,6 +251,20 @@ struct EsignatureUsers {
 struct AdminUsers {
     #[serde(default, deserialize_with = "list")]
     users: Vec<User>,
+    #[serde(default)]
+    paging: Paging,
+}
+
+#[derive(Deserialize)]
+struct PermissionProfiles {
+    #[serde(default, deserialize_with = "list")]
+    permissions: Vec<Profile>,
+}
+
+#[derive(Deserialize)]
+struct Groups {
+    #[serde(default, deserialize_with = "list")]
+    groups: Vec<Profile>,
     #[serde(default)]
     paging: Paging,
 }
@@ -385,7 +419,7 @@ impl DirectoryApi {
         base_uri: &BaseUrl,
         account_id: &str,
         start: usize,
-    ) -> Result<UserPage, ApiError> {
+    ) -> Result<DirectoryPage<User>, ApiError> {
         let mut url = base_uri.join(&format!("/restapi/v2.1/accounts/{account_id}/users"));
         url.query_pairs_mut()
             .append_pair("count", &USERS_PER_PAGE.to_string())
@@ -393,7 +427,7 @@ impl DirectoryApi {
             .append_pair("status", ALL_STATUSES)
             .append_pair("additional_info", "true");
         self.get(Part::Users, &url, |body| {
-            UserPage::of_esignature(body, start)
+            DirectoryPage::of_esignature(body, start)
         })
     }
 
@@ -415,7 +449,7 @@ impl DirectoryApi {
         organization_id: &str,
         account_id: &str,
         start: usize,
-    ) -> Result<UserPage, ApiError> {
+    ) -> Result<DirectoryPage<User>, ApiError> {
         let mut url = self
             .admin_url
             .join(&format!("/v2/organizations/{organization_id}/users"));
@@ -424,8 +458,46 @@ impl DirectoryApi {
             .append_pair("start", &start.to_string())
             .append_pair("take", &ADMIN_USERS_PER_PAGE.to_string());
         self.get(Part::OrganizationUsers, &url, |body| {
-            UserPage::of_admin(body, start)
+            DirectoryPage::of_admin(body, start)
         })
+    }
+
+    /// The permission profiles of an account that belongs to an organization.
+    ///
+    /// # Errors
+    /// Docusign refuses or cannot be reached; the error says what to do.
+    pub fn permission_profiles(
+        &mut self,
+        organization_id: &str,
+        account_id: &str,
+    ) -> Result<DirectoryPage<Profile>, ApiError> {
+        let url = self.url_of_account(organization_id, account_id, "permissions");
+        self.get(Part::Profiles, &url, DirectoryPage::of_permission_profiles)
+    }
+
+    /// A page of the groups of an account that belongs to an organization, from `start` on.
+    ///
+    /// # Errors
+    /// Docusign refuses or cannot be reached; the error says what to do.
+    pub fn groups(
+        &mut self,
+        organization_id: &str,
+        account_id: &str,
+        start: usize,
+    ) -> Result<DirectoryPage<Profile>, ApiError> {
+        let mut url = self.url_of_account(organization_id, account_id, "groups");
+        url.query_pairs_mut()
+            .append_pair("start", &start.to_string())
+            .append_pair("take", &GROUPS_PER_PAGE.to_string());
+        self.get(Part::Profiles, &url, |body| {
+            DirectoryPage::of_groups(body, start)
+        })
+    }
+
+    fn url_of_account(&self, organization_id: &str, account_id: &str, list: &str) -> Url {
+        self.admin_url.join(&format!(
+            "/v2/organizations/{organization_id}/accounts/{account_id}/{list}"
+        ))
     }
 
     fn get<T>(
@@ -528,8 +600,10 @@ fn explain(client: &Client, part: Part, url: &Url, refusal: &Refusal) -> String 
             "The service user must be an administrator of the account to list its users"
         }
         (_, 401 | 403) => "The service user must be an Organization Administrator",
-        (Part::Users | Part::OrganizationUsers, 404) => "Check that the account still exists",
-        (Part::Users | Part::OrganizationUsers, _) => {
+        (Part::Users | Part::OrganizationUsers | Part::Profiles, 404) => {
+            "Check that the account still exists"
+        }
+        (Part::Users | Part::OrganizationUsers | Part::Profiles, _) => {
             "Docusign's support can find the reason by the trace token"
         }
         _ => client.remedy(Suspect::AdminServer),
@@ -540,7 +614,7 @@ fn explain(client: &Client, part: Part, url: &Url, refusal: &Refusal) -> String 
     )
 }
 
-impl UserPage {
+impl DirectoryPage<User> {
     /// Reads the body of eSignature's answer to the question for the users from `start` on.
     ///
     /// # Errors
@@ -560,17 +634,44 @@ impl UserPage {
         let total = &page.paging.total_set_size;
         Ok(Self::new(page.users, start, total, ADMIN_USERS_PER_PAGE))
     }
+}
 
+impl DirectoryPage<Profile> {
+    /// Reads the body of the Admin API's answer to the question for the permission profiles: all of them.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn of_permission_profiles(body: &[u8]) -> Result<Self, String> {
+        let PermissionProfiles { permissions } = json(body)?;
+        Ok(Self {
+            rows: permissions,
+            next: None,
+            total: None,
+        })
+    }
+
+    /// Reads the body of the Admin API's answer to the question for the groups from `start` on.
+    ///
+    /// # Errors
+    /// It is no such answer.
+    pub fn of_groups(body: &[u8], start: usize) -> Result<Self, String> {
+        let page: Groups = json(body)?;
+        let total = &page.paging.total_set_size;
+        Ok(Self::new(page.groups, start, total, GROUPS_PER_PAGE))
+    }
+}
+
+impl<T> DirectoryPage<T> {
     /// Paging goes by what has been received, never by addresses that an answer names.
-    fn new(users: Vec<User>, start: usize, total: &str, page_size: usize) -> Self {
-        let end = start + users.len();
+    fn new(rows: Vec<T>, start: usize, total: &str, page_size: usize) -> Self {
+        let end = start + rows.len();
         let total = total.parse::<usize>().ok();
         // Only a page that is not full and ends at the total is the last one without a doubt. Any other total may be
-        // wrong, and users would be missing without a word.
-        let is_last = users.is_empty() || (users.len() < page_size && total == Some(end));
+        // wrong, and rows would be missing without a word.
+        let is_last = rows.is_empty() || (rows.len() < page_size && total == Some(end));
         Self {
             next: (!is_last).then_some(end),
-            users,
+            rows,
             total,
         }
     }
@@ -578,7 +679,9 @@ impl UserPage {
 
 #[cfg(test)]
 mod tests {
-    use super::{AdminUsers, MAX_CELL_BYTES, MAX_ROWS, Organization, User, UserInfo, UserPage};
+    use super::{
+        AdminUsers, DirectoryPage, MAX_CELL_BYTES, MAX_ROWS, Organization, User, UserInfo,
+    };
 
     #[test]
     fn users_of_both_apis_are_read_into_the_same_fields() {
@@ -620,7 +723,7 @@ mod tests {
     fn the_next_page_begins_where_the_rows_end() {
         let page = |count: usize, start, total| {
             let users = (0..count).map(|_| User::default()).collect();
-            UserPage::new(users, start, total, 100).next
+            DirectoryPage::<User>::new(users, start, total, 100).next
         };
         assert_eq!(page(100, 0, "234"), Some(100));
         assert_eq!(page(34, 200, "234"), None);
@@ -668,6 +771,24 @@ mod tests {
         let half = (MAX_ROWS - 3) / 2;
         assert_eq!(read(half).unwrap().len(), 3);
         assert!(read(half + 1).unwrap_err().contains("10000 rows"));
+    }
+
+    #[test]
+    fn permission_profiles_are_one_list_and_groups_come_by_the_page() {
+        let body = br#"{"permissions":[{"id":8042104,"name":"Account Administrator"},{"id":"7"}]}"#;
+        let page = DirectoryPage::of_permission_profiles(body).unwrap();
+        let cells = |page: &DirectoryPage<super::Profile>| {
+            let rows = page.rows.iter();
+            rows.map(|row| format!("{}={}", row.id, row.name))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(cells(&page), ["8042104=Account Administrator", "7="]);
+        assert_eq!(page.next, None);
+        let body = br#"{"groups":[{"id":9223372036854775807,"name":"Everyone","type":"everyone_group"}],"paging":{"total_set_size":2}}"#;
+        let page = DirectoryPage::of_groups(body, 0).unwrap();
+        assert_eq!(cells(&page), ["9223372036854775807=Everyone"]);
+        assert_eq!((page.next, page.total), (Some(1), Some(2)));
+        assert_eq!(DirectoryPage::of_groups(body, 1).unwrap().next, None);
     }
 
     #[test]

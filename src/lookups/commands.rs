@@ -4,9 +4,9 @@ use anyhow::Result;
 
 use super::rows::app_folder;
 use super::settings::{DS_LOOKUPS, LookupSettings, Output};
-use crate::docusign::directory_api::{DirectoryApi, scopes};
+use crate::docusign::directory_api::{DirectoryApi, Part, scopes};
 use crate::docusign::jwt_grant::JwtGrant;
-use crate::monitor::checks::{organizations, step_of, token, users};
+use crate::monitor::checks::{organizations, profiles, step_of, token, users};
 use crate::monitor::configure::configure;
 use crate::monitor::validation::client;
 use crate::splunk::Session;
@@ -48,11 +48,14 @@ fn check_steps(definition: InputDefinition, session: &Session, screen: &mut Scre
         Ok(settings) => settings,
         Err(error) => return screen.step("Configuration", &wrong(error)),
     };
-    let kinds = match (settings.users, settings.accounts) {
-        (true, true) => "users and accounts",
-        (true, false) => "users",
-        (false, _) => "accounts",
-    };
+    let kinds: Vec<_> = [
+        (settings.users, "users"),
+        (settings.accounts, "accounts"),
+        (settings.profiles, "profiles"),
+    ]
+    .into_iter()
+    .filter_map(|(wanted, kind)| wanted.then_some(kind))
+    .collect();
     let output = match settings.output {
         Output::Csv => match app_folder() {
             Ok(folder) => format!("lookup files in {}", folder.display()),
@@ -62,7 +65,7 @@ fn check_steps(definition: InputDefinition, session: &Session, screen: &mut Scre
     };
     screen.step(
         "Configuration",
-        &Finding::Ok(format!("{kinds}, as {output}")),
+        &Finding::Ok(format!("{}, as {output}", kinds.join(", "))),
     )?;
 
     let name = &settings.monitor_input;
@@ -81,15 +84,15 @@ fn check_steps(definition: InputDefinition, session: &Session, screen: &mut Scre
     };
     let client = client(&monitor.settings, &session.clock)?;
     let identity = settings.identity(monitor.settings.identity);
-    let scopes = scopes(settings.parts());
-    let identity = identity.with_scopes(&scopes, &scopes);
+    let (parts, needed) = (settings.parts(), settings.needed_parts());
+    let identity = identity.with_scopes(&scopes(&needed), &scopes(&parts));
     let mut grant = JwtGrant::new(client.clone(), identity.clone(), monitor.key.clone());
     if !token(&mut grant, &identity, screen)? {
         return Ok(());
     }
     let admin_url = monitor.settings.admin_url;
     let key = monitor.key;
-    let mut directory = DirectoryApi::new(client, &identity, key, admin_url, settings.parts());
+    let mut directory = DirectoryApi::new(client, &identity, key, admin_url, &parts);
     if settings.users {
         screen.step("Users", &users(&mut directory))?;
     }
@@ -98,5 +101,15 @@ fn check_steps(definition: InputDefinition, session: &Session, screen: &mut Scre
         Finding::Problem(_, text) if !settings.accounts => Finding::Note(text),
         finding => finding,
     };
-    screen.step("Organizations", &organizations)
+    screen.step("Organizations", &organizations)?;
+    if settings.profiles && matches!(organizations, Finding::Ok(_)) {
+        let profiles = match profiles(&mut directory) {
+            Finding::Problem(_, text) if !needed.contains(&Part::Profiles) => {
+                Finding::Note(format!("The lookup ds_profiles stays as it is. {text}"))
+            }
+            finding => finding,
+        };
+        screen.step("Profiles", &profiles)?;
+    }
+    Ok(())
 }

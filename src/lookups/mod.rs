@@ -1,4 +1,5 @@
-//! The `ds_lookups` input: Docusign's users, accounts and organizations become the rows that name the GUIDs in events.
+//! The `ds_lookups` input: Docusign's users, accounts, organizations, permission profiles and groups become the rows
+//! that name the IDs in events.
 //!
 //! Settings and key are those of a `ds_monitor` input, read from splunkd: nothing is typed twice, and that input's
 //! secrets never move. A part of the directory that the user may not read leaves its lookup as it is, with a warning
@@ -33,7 +34,7 @@ use rows::{CsvRows, EventRows, Rows};
 use settings::{LookupSettings, Output};
 use turn::Turn;
 
-pub use rows::{ACCOUNTS, USERS};
+pub use rows::{ACCOUNTS, PROFILES, USERS};
 pub use settings::DS_LOOKUPS;
 
 /// Longest wait for Docusign's calls to be renewed, which happens once per hour: a refresh may take its time.
@@ -93,7 +94,7 @@ impl ModularInput for DsLookups {
         .map_err(failure)?;
         let identity = settings.identity(monitor.identity);
         let parts = settings.parts();
-        let directory = DirectoryApi::new(client, &identity, key, monitor.admin_url, parts);
+        let directory = DirectoryApi::new(client, &identity, key, monitor.admin_url, &parts);
 
         let monitor_input = DS_MONITOR.input(&settings.monitor_input);
         let rows: Box<dyn Rows> = match settings.output {

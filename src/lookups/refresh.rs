@@ -8,20 +8,22 @@ use super::rows::{Coverage, Rows};
 use super::settings::LookupSettings;
 use crate::base::http::server_text;
 use crate::docusign::client::ApiError;
-use crate::docusign::directory_api::{DirectoryApi, Organization, Part, User, UserInfo, UserPage};
+use crate::docusign::directory_api::{
+    DirectoryApi, DirectoryPage, Organization, Part, User, UserInfo,
+};
 use crate::docusign::jwt_grant::CONSENT_REQUIRED;
 use crate::docusign::{BaseUrl, is_guid};
 use crate::failures;
-use crate::splunk::log::{Failure, Fields, Log};
+use crate::splunk::log::{Failure, Fields, Level, Log};
 
 /// A line in the log after this many users.
 const PROGRESS_USERS: usize = 5_000;
 
-/// Most users of one account that are asked for: ten times the largest known. A list that grows with every page would
-/// never end.
-const MAX_USERS_PER_ACCOUNT: usize = 1_000_000;
+/// Most rows of one list that are asked for: ten times the users of the largest known account. A list that grows with
+/// every page would never end.
+const MAX_ROWS_PER_LIST: usize = 1_000_000;
 
-/// So many pages in a row without a user that is new end the list: the server ignores where a page is to begin.
+/// So many pages in a row without a row that is new end the list: the server ignores where a page is to begin.
 const MAX_PAGES_WITHOUT_NEWS: usize = 10;
 
 /// A refresh in progress.
@@ -31,6 +33,9 @@ pub(super) struct Refresh {
     log: Log,
     users: usize,
     accounts: usize,
+    profiles: usize,
+    /// Lists of permission profiles or groups that were read.
+    profile_lists: usize,
     read_accounts: HashSet<String>,
     /// Whether the users of some account could not be read.
     passed_over: bool,
@@ -51,6 +56,67 @@ struct Account {
     is_default: String,
     /// Whether the service user is a member, so that eSignature lists the users.
     member: bool,
+    /// Whether it is in an organization that the service user administers.
+    administered: bool,
+}
+
+/// A list of an account, as far as it is read.
+struct Listing {
+    part: Part,
+    /// What the list holds, in the plural.
+    of: &'static str,
+    received: usize,
+    total: usize,
+    pages_without_news: usize,
+}
+
+impl Listing {
+    fn new(part: Part, of: &'static str) -> Self {
+        Self {
+            part,
+            of,
+            received: 0,
+            total: 0,
+            pages_without_news: 0,
+        }
+    }
+
+    /// Counts a page of which `news` rows are new, and says where the next one begins.
+    ///
+    /// # Errors
+    /// The list does not end.
+    fn count<T>(
+        &mut self,
+        page: &DirectoryPage<T>,
+        news: usize,
+        account: &str,
+    ) -> Result<Option<usize>> {
+        self.received += page.rows.len();
+        self.total = self.total.max(page.total.unwrap_or_default());
+        self.pages_without_news = match news {
+            0 => self.pages_without_news + 1,
+            _ => 0,
+        };
+        let (received, without_news) = (self.received, self.pages_without_news);
+        if received > MAX_ROWS_PER_LIST || without_news >= MAX_PAGES_WITHOUT_NEWS {
+            let error = anyhow!(
+                "Docusign's list of the {} of account {account} does not end: {received} rows so far, and the last {without_news} pages brought no others. All lookups stay as they are; Docusign's support can find the reason",
+                self.of
+            );
+            return Err(Failure::of(self.part.action(), &error).into());
+        }
+        Ok(page.next)
+    }
+
+    /// What is wrong with a list that has ended.
+    fn shortfall(&self) -> Option<String> {
+        (self.received < self.total).then(|| {
+            format!(
+                "list of {} ends after {} of {}, so nothing in it counts as gone",
+                self.of, self.received, self.total
+            )
+        })
+    }
 }
 
 impl Refresh {
@@ -62,6 +128,8 @@ impl Refresh {
             log,
             users: 0,
             accounts: 0,
+            profiles: 0,
+            profile_lists: 0,
             read_accounts: HashSet::new(),
             passed_over: false,
             without_consent: Vec::new(),
@@ -90,8 +158,14 @@ impl Refresh {
                 self.read_users_of(account)?;
             }
         }
+        if settings.profiles && has_organizations {
+            for account in accounts.iter().filter(|account| account.administered) {
+                self.read_profiles_of(account, settings)?;
+            }
+        }
         let users_complete = settings.users && !self.without_consent.contains(&Part::Users);
-        if !accounts_complete && !users_complete {
+        let profiles_complete = self.profile_lists > 0;
+        if !accounts_complete && !users_complete && !profiles_complete {
             bail!(Failure::of(
                 "refresh",
                 &anyhow!(
@@ -102,6 +176,7 @@ impl Refresh {
         let complete = Coverage {
             users: users_complete,
             accounts: accounts_complete,
+            profiles: profiles_complete,
             all_accounts: has_organizations && !self.passed_over,
             read_accounts: self.read_accounts,
         };
@@ -114,13 +189,18 @@ impl Refresh {
         let fields = Fields::new()
             .with("action", "lookups_refreshed")
             .with_some("n_users", users_complete.then_some(self.users))
-            .with_some("n_accounts", accounts_complete.then_some(self.accounts));
-        let sentence = match (users_complete, accounts_complete) {
-            (false, true) => "The refresh of the accounts is complete.",
-            (true, false) => "The refresh of the users is complete.",
-            _ => "The refresh is complete.",
-        };
-        self.log.info(&fields, sentence);
+            .with_some("n_accounts", accounts_complete.then_some(self.accounts))
+            .with_some("n_profiles", profiles_complete.then_some(self.profiles));
+        let read: Vec<_> = [
+            (users_complete, "users"),
+            (accounts_complete, "accounts"),
+            (profiles_complete, "profiles"),
+        ]
+        .into_iter()
+        .filter_map(|(complete, what)| complete.then_some(what))
+        .collect();
+        let sentence = format!("The refresh of {} is complete.", read.join(", "));
+        self.log.info(&fields, &sentence);
         Ok(())
     }
 
@@ -130,14 +210,19 @@ impl Refresh {
             Ok(organizations) => return Ok(Some(organizations)),
             Err(error) => error,
         };
-        let kept = match (settings.accounts, settings.users) {
-            (true, false) => "The lookup ds_accounts stays as it is",
-            (false, _) => "Users of accounts that only the organization knows keep their rows",
-            (true, true) => {
-                "The lookup ds_accounts stays as it is, and users of accounts that only the organization knows keep their rows"
-            }
-        };
-        self.pass_over(error, kept)?;
+        let kept: Vec<_> = [
+            (settings.accounts, "the lookup ds_accounts"),
+            (
+                settings.users,
+                "users of accounts that only the organization knows",
+            ),
+            (settings.profiles, "the lookup ds_profiles"),
+        ]
+        .into_iter()
+        .filter_map(|(wanted, what)| wanted.then_some(what))
+        .collect();
+        let kept = format!("What stays as it is: {}", kept.join(", "));
+        self.pass_over(error, &kept, Level::Warn)?;
         Ok(None)
     }
 
@@ -158,18 +243,18 @@ impl Refresh {
                 Err(problem) => {
                     let problem =
                         format!("base_uri \"{}\" {problem}", server_text(&account.base_uri));
-                    self.leave_out(part, account, &problem);
+                    self.leave_out_users(part, account, &problem);
                     return Ok(());
                 }
             },
             // It goes into a path.
             _ if !is_guid(&account.organization_id) => {
-                self.leave_out(part, account, "organization's id is no GUID");
+                self.leave_out_users(part, account, "organization's id is no GUID");
                 return Ok(());
             }
             _ => None,
         };
-        let (mut received, mut total, mut without_news) = (0, 0, 0);
+        let mut listing = Listing::new(part, "users");
         let mut next = Some(0);
         while let Some(start) = next {
             let asked = match &base_uri {
@@ -190,7 +275,11 @@ impl Refresh {
                         }
                         (true, _) => "of accounts that only the organization knows".to_owned(),
                     };
-                    self.pass_over(error, &format!("Users {whose} keep their rows"))?;
+                    self.pass_over(
+                        error,
+                        &format!("Users {whose} keep their rows"),
+                        Level::Warn,
+                    )?;
                     self.passed_over = true;
                     if consent {
                         self.without_consent.push(part);
@@ -198,20 +287,12 @@ impl Refresh {
                     return Ok(());
                 }
             };
-            let UserPage {
-                users,
-                next: more,
-                total: named,
-            } = page;
-            received += users.len();
-            total = total.max(named.unwrap_or_default());
-            without_news += 1;
-            for user in &users {
+            let before = self.users;
+            for user in &page.rows {
                 let row = user_row(user, &account.id);
                 if !self.rows.user(&row.each_ref().map(String::as_str))? {
                     continue;
                 }
-                without_news = 0;
                 self.users += 1;
                 if self.users.is_multiple_of(PROGRESS_USERS) {
                     let fields = Fields::new()
@@ -220,34 +301,88 @@ impl Refresh {
                     self.log.info(&fields, "Reading continues.");
                 }
             }
-            if received > MAX_USERS_PER_ACCOUNT || without_news >= MAX_PAGES_WITHOUT_NEWS {
-                let error = anyhow!(
-                    "Docusign's list of the users of account {} does not end: {received} rows so far, and the last {without_news} pages brought no other users. All lookups stay as they are; Docusign's support can find the reason",
-                    account.id
-                );
-                return Err(Failure::of(part.action(), &error).into());
-            }
-            next = more;
+            next = listing.count(&page, self.users - before, &account.id)?;
         }
-        if received < total {
-            let problem = format!(
-                "list of users ends after {received} of {total}, so nobody in it counts as gone"
-            );
-            self.leave_out(part, account, &problem);
+        if let Some(problem) = listing.shortfall() {
+            self.leave_out_users(part, account, &problem);
             return Ok(());
         }
         self.read_accounts.insert(account.id.to_ascii_lowercase());
         Ok(())
     }
 
-    /// Warns of a part that may not be read, or ends the refresh if it is something else.
-    fn pass_over(&self, error: ApiError, kept: &str) -> Result<()> {
+    /// Reads the permission profiles and groups of an account, unless the service user may not.
+    fn read_profiles_of(&mut self, account: &Account, settings: &LookupSettings) -> Result<()> {
+        let part = Part::Profiles;
+        // It goes into a path.
+        if !is_guid(&account.organization_id) {
+            self.leave_out(
+                part,
+                "profiles and groups",
+                account,
+                "organization's id is no GUID",
+            );
+            return Ok(());
+        }
+        for (kind, of, and_those_after) in [
+            (
+                "permission_profile",
+                "permission profiles",
+                "permission profiles and groups",
+            ),
+            ("group", "groups", "groups"),
+        ] {
+            let mut listing = Listing::new(part, of);
+            let mut next = Some(0);
+            while let Some(start) = next {
+                if self.without_consent.contains(&part) {
+                    return Ok(());
+                }
+                let (organization, id) = (&account.organization_id, &account.id);
+                let asked = match kind {
+                    "group" => self.directory.groups(organization, id, start),
+                    _ => self.directory.permission_profiles(organization, id),
+                };
+                let page = match asked {
+                    Ok(page) => page,
+                    Err(error) if error.code.as_deref() == Some(CONSENT_REQUIRED) => {
+                        let is_needed = settings.needed_parts().contains(&part);
+                        let level = if is_needed { Level::Warn } else { Level::Info };
+                        self.pass_over(error, "The lookup ds_profiles stays as it is", level)?;
+                        self.without_consent.push(part);
+                        return Ok(());
+                    }
+                    Err(error) => {
+                        // Whoever may not read the one list may not read the other: one warning is enough.
+                        let kept = format!("The {and_those_after} of account {id} keep their rows");
+                        return self.pass_over(error, &kept, Level::Warn);
+                    }
+                };
+                let before = self.profiles;
+                for profile in &page.rows {
+                    let row = [kind, &profile.id, id, &profile.name];
+                    self.profiles += usize::from(self.rows.profile(&row)?);
+                }
+                next = listing.count(&page, self.profiles - before, id)?;
+                if next.is_none() {
+                    self.profile_lists += 1;
+                }
+            }
+            if let Some(problem) = listing.shortfall() {
+                self.leave_out(part, of, account, &problem);
+            }
+        }
+        Ok(())
+    }
+
+    /// Logs at `level` that a part may not be read, or ends the refresh if it is something else.
+    fn pass_over(&self, error: ApiError, kept: &str, level: Level) -> Result<()> {
         let consent = error.code.as_deref() == Some(CONSENT_REQUIRED);
         if !consent && !matches!(error.status, Some(401 | 403 | 404)) {
             return Err(failures::failure(error).into());
         }
         let sentence = format!("{}. {kept}", error.sentence);
-        self.log.warn(&failures::fields(&error), &sentence);
+        self.log.write(level, &failures::fields(&error), &sentence);
         Ok(())
     }
 
@@ -276,6 +411,7 @@ impl Refresh {
                 }
                 account.external_id = found.external_account_id;
                 account.site_id = found.site_id;
+                account.administered = true;
                 account.organization_id.clone_from(&organization.id);
                 account.organization_name.clone_from(&organization.name);
             }
@@ -285,7 +421,7 @@ impl Refresh {
             .into_values()
             .partition(|account| is_guid(&account.id));
         for account in others {
-            self.leave_out(Part::Accounts, &account, "id is no GUID");
+            self.leave_out_users(Part::Accounts, &account, "id is no GUID");
         }
         accounts
     }
@@ -301,10 +437,15 @@ impl Refresh {
     }
 
     /// Warns of an account of which not all users can be read.
-    fn leave_out(&mut self, part: Part, account: &Account, problem: &str) {
+    fn leave_out_users(&mut self, part: Part, account: &Account, problem: &str) {
         self.passed_over = true;
+        self.leave_out(part, "users", account, problem);
+    }
+
+    /// Warns of an account of which `what` cannot be read completely.
+    fn leave_out(&self, part: Part, what: &str, account: &Account, problem: &str) {
         let sentence = format!(
-            "The users of account {} keep their rows: its {problem}",
+            "The {what} of account {} keep their rows: its {problem}",
             server_text(&account.id)
         );
         self.log

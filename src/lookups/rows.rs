@@ -57,12 +57,23 @@ pub static ACCOUNTS: Table = Table {
     first: None,
 };
 
+/// Names of permission profiles and groups. Docusign numbers them per account.
+pub static PROFILES: Table = Table {
+    name: "ds_profiles",
+    columns: &["kind", "id", "accountId", "name"],
+    key_columns: 3,
+    first: None,
+};
+
 /// Where rows go.
 pub(super) trait Rows {
     /// A user's row, the values of [`USERS`]' columns; true if it is new in this refresh.
     fn user(&mut self, values: &[&str]) -> Result<bool>;
     /// An account's row, the values of [`ACCOUNTS`]' columns.
     fn account(&mut self, values: &[&str]) -> Result<()>;
+    /// The row of a permission profile or group, the values of [`PROFILES`]' columns; true if it is new in this
+    /// refresh.
+    fn profile(&mut self, values: &[&str]) -> Result<bool>;
     /// The end of a refresh in which all that is `complete` was read.
     fn finish(self: Box<Self>, complete: &Coverage) -> Result<()>;
 }
@@ -71,6 +82,7 @@ pub(super) trait Rows {
 pub(super) struct Coverage {
     pub(super) users: bool,
     pub(super) accounts: bool,
+    pub(super) profiles: bool,
     /// Accounts whose users were read to the end, in lower case.
     pub(super) read_accounts: HashSet<String>,
     /// Whether all accounts there are were looked at, so that one that is not among them is gone.
@@ -95,6 +107,7 @@ pub(super) fn app_folder() -> Result<PathBuf> {
 pub(super) struct CsvRows {
     users: Update,
     accounts: Update,
+    profiles: Update,
     master_folder: PathBuf,
     app_folder: PathBuf,
     clock: Arc<dyn Clock>,
@@ -116,6 +129,7 @@ impl CsvRows {
         Ok(Self {
             users: update(&USERS)?,
             accounts: update(&ACCOUNTS)?,
+            profiles: update(&PROFILES)?,
             master_folder,
             app_folder,
             clock: Arc::clone(clock),
@@ -132,6 +146,10 @@ impl Rows for CsvRows {
         self.accounts.add(values).map(|_| ())
     }
 
+    fn profile(&mut self, values: &[&str]) -> Result<bool> {
+        self.profiles.add(values)
+    }
+
     fn finish(self: Box<Self>, complete: &Coverage) -> Result<()> {
         let (folder, clock) = (&self.master_folder, &*self.clock);
         let mut tables = Vec::new();
@@ -143,6 +161,9 @@ impl Rows for CsvRows {
         }
         if complete.accounts {
             tables.push(self.accounts.merge(folder, clock, |_| true)?);
+        }
+        if complete.profiles {
+            tables.push(self.profiles.merge(folder, clock, |_| true)?);
         }
         // Only when all of them are written does the first take its place.
         for table in tables {
@@ -158,6 +179,7 @@ pub(super) struct EventRows {
     seen: HashSet<Key>,
     n_users: usize,
     n_accounts: usize,
+    n_profiles: usize,
     refresh_id: String,
     monitor_input: String,
     time: String,
@@ -176,11 +198,18 @@ impl EventRows {
             seen: HashSet::new(),
             n_users: 0,
             n_accounts: 0,
+            n_profiles: 0,
             // The time distinguishes refreshes, and the name those of the same moment.
             refresh_id: format!("{}-{name}", now.timestamp_millis()),
             monitor_input,
             time: iso(now),
         }
+    }
+
+    /// Whether a row is none that came before. One that moves to another page while pages are read comes twice.
+    fn is_new(&mut self, table: &Table, values: &[&str]) -> bool {
+        let key = table.key(values.iter().map(|value| value.as_bytes()));
+        self.seen.insert(key)
     }
 
     fn write(&mut self, sourcetype: &'static str, mut row: Map<String, Value>) -> Result<()> {
@@ -209,11 +238,7 @@ fn object(table: &Table, values: &[&str]) -> Map<String, Value> {
 
 impl Rows for EventRows {
     fn user(&mut self, values: &[&str]) -> Result<bool> {
-        // A user who moves to another page while pages are read comes twice.
-        if !self
-            .seen
-            .insert(USERS.key(values.iter().map(|value| value.as_bytes())))
-        {
+        if !self.is_new(&USERS, values) {
             return Ok(false);
         }
         self.write("ds_monitor:user", object(&USERS, values))?;
@@ -226,6 +251,15 @@ impl Rows for EventRows {
         self.write("ds_monitor:account", object(&ACCOUNTS, values))
     }
 
+    fn profile(&mut self, values: &[&str]) -> Result<bool> {
+        if !self.is_new(&PROFILES, values) {
+            return Ok(false);
+        }
+        self.write("ds_monitor:profile", object(&PROFILES, values))?;
+        self.n_profiles += 1;
+        Ok(true)
+    }
+
     fn finish(mut self: Box<Self>, complete: &Coverage) -> Result<()> {
         let mut counts = Map::new();
         if complete.users {
@@ -233,6 +267,9 @@ impl Rows for EventRows {
         }
         if complete.accounts {
             counts.insert("n_accounts".to_owned(), self.n_accounts.into());
+        }
+        if complete.profiles {
+            counts.insert("n_profiles".to_owned(), self.n_profiles.into());
         }
         self.write("ds_monitor:refresh", counts)?;
         Ok(self.events.finish()?)

@@ -36,8 +36,8 @@ const USER_ID: Argument = Argument {
 const KINDS: Argument = Argument {
     name: "kinds",
     title: "Kinds",
-    description: "What to refresh: users, accounts or both, separated by a comma.",
-    default: Some("users,accounts"),
+    description: "What to refresh: users, accounts, profiles (permission profiles and groups), separated by commas.",
+    default: Some("users,accounts,profiles"),
     group: COLLECT,
     ..Argument::OPTIONAL_TEXT
 };
@@ -61,7 +61,7 @@ pub const DS_LOOKUPS: Scheme = Scheme {
     app: APP,
     kind: "ds_lookups",
     title: "Docusign Monitor lookups",
-    description: "Refreshes the lookups that name the users and accounts in the events of Docusign Monitor.",
+    description: "Refreshes the lookups that name the users, accounts, permission profiles and groups in the events of Docusign Monitor.",
     arguments: &[MONITOR_INPUT, USER_ID, KINDS, OUTPUT],
 };
 
@@ -76,6 +76,8 @@ pub(super) struct LookupSettings {
     pub(super) users: bool,
     /// Whether accounts are refreshed.
     pub(super) accounts: bool,
+    /// Whether permission profiles and groups are refreshed.
+    pub(super) profiles: bool,
     /// Where the rows go.
     pub(super) output: Output,
 }
@@ -106,13 +108,14 @@ impl LookupSettings {
                     MONITOR_INPUT.name
                 )
             })?;
-        let (mut users, mut accounts) = (false, false);
+        let (mut users, mut accounts, mut profiles) = (false, false, false);
         for kind in stanza.get_or_default(&KINDS).split(',') {
             match kind.trim() {
                 "users" => users = true,
                 "accounts" => accounts = true,
+                "profiles" => profiles = true,
                 _ => bail!(
-                    "the parameter {} must be users, accounts, or users,accounts",
+                    "the parameter {} must be users, accounts and profiles, or some of them, separated by commas",
                     KINDS.name
                 ),
             }
@@ -122,6 +125,7 @@ impl LookupSettings {
             user_id: params::optional_guid(stanza, &USER_ID)?,
             users,
             accounts,
+            profiles,
             output: match stanza.get_or_default(&OUTPUT) {
                 "csv" => Output::Csv,
                 "index" => Output::Index,
@@ -144,11 +148,23 @@ impl LookupSettings {
     }
 
     /// The parts of the directory that are read.
-    pub(super) fn parts(&self) -> &'static [Part] {
-        match self.users {
-            true => &Part::ALL,
-            false => &[Part::Accounts, Part::Organizations],
+    pub(super) fn parts(&self) -> Vec<Part> {
+        let is_read = |part: &Part| match part {
+            Part::Accounts | Part::Organizations => true,
+            Part::Users | Part::OrganizationUsers => self.users,
+            Part::Profiles => self.profiles,
+        };
+        Part::ALL.into_iter().filter(is_read).collect()
+    }
+
+    /// The parts without which a refresh is not what was asked for. Names of profiles are a bonus beside the others,
+    /// because inputs that are older than they are have no consent for them.
+    pub(super) fn needed_parts(&self) -> Vec<Part> {
+        let mut parts = self.parts();
+        if self.users || self.accounts {
+            parts.retain(|part| *part != Part::Profiles);
         }
+        parts
     }
 
     /// A file written on a forwarder or on one member of a cluster is seen by no search, or by one member's.

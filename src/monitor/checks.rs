@@ -103,6 +103,29 @@ pub(crate) fn organizations(directory: &mut DirectoryApi) -> Finding {
     }
 }
 
+/// Whether the permission profiles and groups of the organizations' accounts can be listed.
+pub(crate) fn profiles(directory: &mut DirectoryApi) -> Finding {
+    let mut list = || -> Result<usize, ApiError> {
+        let organizations = directory.organizations()?;
+        let mut readable = 0;
+        for organization in &organizations {
+            for account in &organization.accounts {
+                directory.permission_profiles(&organization.id, &account.id)?;
+                directory.groups(&organization.id, &account.id, 0)?;
+                readable += 1;
+            }
+        }
+        Ok(readable)
+    };
+    match list() {
+        Ok(readable) => Finding::Ok(format!(
+            "permission profiles and groups of {} can be listed",
+            count(readable, "account")
+        )),
+        Err(error) => problem(error),
+    }
+}
+
 fn count(number: usize, thing: &str) -> String {
     match number {
         1 => format!("1 {thing}"),

@@ -332,6 +332,72 @@ fn names_come_from_the_lookup_and_guids_stay_without_it() {
 }
 
 #[test]
+fn permission_profiles_and_groups_are_named_by_kind_number_and_account() {
+    let profile = |search_time: SearchTime, cells: [&str; 4]| {
+        let columns = ["kind", "id", "accountId", "name"];
+        let row: Vec<_> = columns.into_iter().zip(cells).collect();
+        search_time.with_row("ds_profiles", &row)
+    };
+    let rows = [
+        ["permission_profile", "7", "A1", "Sender"],
+        ["permission_profile", "7", "A2", "Administrator"],
+        ["group", "7", "A1", "Everyone"],
+    ];
+    let search_time = rows.into_iter().fold(SearchTime::read(), profile);
+    let names = |account: &str, data: serde_json::Value| {
+        let record = serde_json::json!({
+            "userId": "U1", "object": "Account", "action": "UserAdded", "accountId": account, "data": data,
+        });
+        let found = search_time.find(&record);
+        ["permission_profile_name", "group_name"].map(|field| found.get(field).to_owned())
+    };
+    // Docusign writes such numbers as numbers and as texts.
+    let data = || serde_json::json!({"PermissionProfileId": 7, "GroupId": "7"});
+    assert_eq!(names("a1", data()), ["Sender", "Everyone"]);
+    assert_eq!(names("A2", data()), ["Administrator", ""]);
+    assert_eq!(names("A3", data()), ["", ""]);
+    assert_eq!(
+        names("A1", serde_json::json!({"GroupId": "7"})),
+        ["", "Everyone"]
+    );
+    assert_eq!(names("A1", serde_json::json!({"GroupId": null})), ["", ""]);
+}
+
+#[test]
+fn what_the_actor_may_do_is_that_of_the_event_s_account_or_else_of_another() {
+    let member = |search_time: SearchTime, cells: [&str; 4]| {
+        let columns = ["userId", "accountId", "is_admin", "permission_profile"];
+        let row: Vec<_> = columns.into_iter().zip(cells).collect();
+        search_time.with_row("ds_users", &row)
+    };
+    let rows = [
+        ["U1", "A1", "false", "Sender"],
+        ["U1", "A2", "true", "Administrator"],
+    ];
+    let search_time = rows.into_iter().fold(SearchTime::read(), member);
+    for (user, account, is_admin, profile) in [
+        ("u1", "A1", "false", "Sender"),
+        ("U1", "a2", "true", "Administrator"),
+        ("U1", "A3", "false", "Sender"),
+        ("U1", "", "false", "Sender"),
+        ("U2", "A1", "", ""),
+    ] {
+        let record = serde_json::json!({
+            "userId": user, "object": "Envelope", "action": "Sent", "accountId": account,
+        });
+        let found = search_time.find(&record);
+        assert_eq!(
+            [
+                found.get("actor_is_admin"),
+                found.get("actor_permission_profile")
+            ],
+            [is_admin, profile],
+            "{user} in {account}"
+        );
+    }
+}
+
+#[test]
 fn fields_that_decide_are_there_behind_a_long_data() {
     let record = serde_json::json!({
         "data": {"EventIds": vec!["6b1f0a52-0f4e-4c43-9a39-0d1c8e5f7a11"; 2600], "Severity": "High"},

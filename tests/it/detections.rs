@@ -221,6 +221,9 @@ impl Samples {
         for account in text["accounts"].as_array().unwrap() {
             search_time = search_time.with_row("ds_accounts", &cells(account));
         }
+        for profile in text["profiles"].as_array().unwrap() {
+            search_time = search_time.with_row("ds_profiles", &cells(profile));
+        }
         let now = text["now"].as_str().unwrap().parse().unwrap();
         Self {
             text: text.clone(),
@@ -574,6 +577,27 @@ fn every_macro_of_a_detection_changes_what_it_finds() {
 }
 
 /// What you name in a lookup is left out, or found, as the sample says.
+#[test]
+fn a_privileged_profile_is_known_by_its_number_and_by_its_name() {
+    let samples = Samples::read();
+    let detection = saved_search("Docusign Detection - Permission set or privileged profile");
+    let sample = samples.of(&detection);
+    let has_profile = |row: &str| {
+        let rows = json!({"ds_privileged_profiles": [{"profile": row}]});
+        let past = samples.past_with(&sample["fires"], &rows, TimeDelta::minutes(2));
+        let found = detection.run(&macros(), &past, samples.now);
+        let told = "ada@example.com has the privileged permission profile Account Administrator";
+        let findings = findings(&found).into_iter();
+        findings
+            .filter(|finding| finding.as_str().unwrap().starts_with(told))
+            .count()
+    };
+    assert_eq!(has_profile("7000001"), 1);
+    assert_eq!(has_profile("account administrator"), 1);
+    assert_eq!(has_profile("DocuSign Sender"), 0);
+    assert_eq!(has_profile("700000"), 0);
+}
+
 #[test]
 fn every_lookup_of_a_detection_changes_what_it_finds() {
     let samples = Samples::read();

@@ -221,6 +221,7 @@ fn every_setting_is_one_that_splunk_knows() {
             "ds_monitor",
             "ds_monitor:user",
             "ds_monitor:account",
+            "ds_monitor:profile",
             "ds_monitor:refresh"
         ]
     );
@@ -749,20 +750,25 @@ fn read_knowledge() -> Knowledge {
             .chain(of_every_event())
             .collect::<BTreeSet<String>>()
     };
-    let (users, accounts) = (
-        &knowledge.lookups["ds_users"],
-        &knowledge.lookups["ds_accounts"],
-    );
+    let [users, accounts, profiles] =
+        ["ds_users", "ds_accounts", "ds_profiles"].map(|name| &knowledge.lookups[name]);
     knowledge.sourcetypes = [
         ("ds_monitor", of_records),
         ("splunkd", of_the_log),
         ("ds_monitor:user", with(users, &["refresh_id"])),
         ("ds_monitor:account", with(accounts, &["refresh_id"])),
+        ("ds_monitor:profile", with(profiles, &["refresh_id"])),
         (
             "ds_monitor:refresh",
             with(
                 &[],
-                &["refresh_id", "monitor_input", "n_users", "n_accounts"],
+                &[
+                    "refresh_id",
+                    "monitor_input",
+                    "n_users",
+                    "n_accounts",
+                    "n_profiles",
+                ],
             ),
         ),
     ]

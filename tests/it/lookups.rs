@@ -13,8 +13,8 @@ use tempfile::{TempDir, tempdir};
 use crate::{ds_lookups, ds_monitor};
 use support::docusign::{
     ACCESS_TOKEN_MARK, ACCOUNT_ID, Account, Directory, Docusign, Door, INTEGRATION_KEY,
-    ORGANIZATION_ID, OTHER_ACCOUNT_ID, Organization, PRIVATE_KEY, USER_ID, sample_user,
-    sample_user_id,
+    ORGANIZATION_ID, OTHER_ACCOUNT_ID, Organization, PRIVATE_KEY, USER_ID, sample_groups,
+    sample_permission_profiles, sample_user, sample_user_id,
 };
 use support::http::{Reply, Server};
 use support::input::{DEADLINE, Input, LogLine, Outcome};
@@ -24,6 +24,9 @@ const ACCOUNT: &str = ACCOUNT_ID;
 const SECOND_ACCOUNT: &str = "b1d3a5c7-0000-4000-8000-00000000000b";
 const ORGANIZATIONS_ACCOUNT: &str = OTHER_ACCOUNT_ID;
 const OTHER_USER_ID: &str = "0a1b2c3d-4e5f-4a6b-8c7d-9e0f1a2b3c4d";
+
+/// The lookups that a refresh fills.
+const TABLES: [&str; 3] = ["ds_users", "ds_accounts", "ds_profiles"];
 
 /// The time of refreshes that lie back, see [`Splunk::backdate`].
 const OLD: &str = "2026-01-01T00:00:00Z";
@@ -57,7 +60,7 @@ impl Splunk {
     /// What installing and upgrading the app do to its lookups.
     fn unpack_app(&self) {
         fs::create_dir_all(self.app_folder()).unwrap();
-        for table in ["ds_users", "ds_accounts"] {
+        for table in TABLES {
             fs::write(self.app_file(table), shipped(table)).unwrap();
         }
     }
@@ -146,7 +149,7 @@ impl Splunk {
 
     /// Moves every time in the masters to [`OLD`], so that the next refresh is seen to be a later one.
     fn backdate(&self) {
-        for table in ["ds_users", "ds_accounts"] {
+        for table in TABLES {
             let Ok(mut text) = fs::read_to_string(self.master(table)) else {
                 continue;
             };
@@ -176,6 +179,8 @@ fn account(id: &str, member: bool, users: impl IntoIterator<Item = Map<String, V
         site: 1,
         external_id: 10_000,
         users: users.into_iter().collect(),
+        permission_profiles: sample_permission_profiles(),
+        groups: sample_groups(),
         ..Account::default()
     }
 }
@@ -276,6 +281,23 @@ fn expected_user(user: &Map<String, Value>, account: &Account) -> Row {
         ("last_login", &more("lastLogin")),
         ("monitor_input", "ds_monitor://prod"),
     ])
+}
+
+/// The rows of an account's permission profiles and groups.
+fn expected_profiles(account: &Account) -> Vec<Row> {
+    let profiles = account.permission_profiles.iter();
+    let profiles = profiles.map(|profile| ("permission_profile", profile));
+    let groups = account.groups.iter().map(|group| ("group", group));
+    let rows = profiles.chain(groups).map(|(kind, (id, name))| {
+        row([
+            ("kind", kind),
+            ("id", &id.to_string()),
+            ("accountId", &account.id),
+            ("name", name),
+            ("monitor_input", "ds_monitor://prod"),
+        ])
+    });
+    rows.collect()
 }
 
 fn row<const N: usize>(values: [(&str, &str); N]) -> Row {
@@ -471,6 +493,8 @@ fn every_field_of_1234_users_in_three_accounts_comes_out_right() {
     let expected = [
         "ds_accounts.csv",
         "ds_accounts.csv.lock",
+        "ds_profiles.csv",
+        "ds_profiles.csv.lock",
         "ds_users.csv",
         "ds_users.csv.lock",
     ];
@@ -593,9 +617,18 @@ fn an_account_that_cannot_be_read_keeps_its_rows_and_their_rank_with_a_warning()
             docusign.account_status(unread, status);
             let run = splunk.refresh();
             assert_eq!(refreshed(&run).field("n_users"), "20");
-            let warning = only(&run, "WARN");
-            assert_eq!(warning.field("status"), status.to_string());
-            assert!(warning.sentence.contains(unread), "{}", warning.raw);
+            let warnings = at_level(&run, "WARN");
+            let of = |warning: &LogLine| warning.field("action").ends_with("_users");
+            assert_eq!(
+                warnings.iter().map(of).collect::<Vec<_>>(),
+                [true, false],
+                "one for the users and one for the profiles: {}",
+                run.report()
+            );
+            for warning in warnings {
+                assert_eq!(warning.field("status"), status.to_string());
+                assert!(warning.sentence.contains(unread), "{}", warning.raw);
+            }
             let users = splunk.table("ds_users");
             assert_eq!(users.len(), 30);
             assert!(users.is_sorted_by_key(|user| user["user_status"] != "Active"));
@@ -632,6 +665,8 @@ fn consent_but(docusign: Docusign, lost: &[&str]) -> Docusign {
         "signature",
         "organization_read",
         "user_read",
+        "permission_read",
+        "group_read",
     ];
     scopes.retain(|scope| !lost.contains(scope));
     docusign.consented_scopes(&scopes)
@@ -684,18 +719,40 @@ fn the_last_line_counts_only_what_was_refreshed() {
         let (_docusign, splunk) = after_consent_was_taken(lost);
         let input = splunk.lookups("daily", "prod").param("kinds", kinds);
         let last = refreshed(&input.run(ds_lookups()));
-        ["n_users", "n_accounts"].map(|count| last.field(count).to_owned())
+        let counts = ["n_users", "n_accounts", "n_profiles"];
+        (
+            counts.map(|count| last.field(count).to_owned()),
+            last.sentence,
+        )
     };
-    assert_eq!(counts("users,accounts", &[]), ["30", "3"]);
-    assert_eq!(counts("users", &[]), ["30", ""]);
-    assert_eq!(counts("accounts", &[]), ["", "3"]);
-    assert_eq!(counts("users,accounts", &["signature"]), ["", "3"]);
-    assert_eq!(counts("users,accounts", &["organization_read"]), ["20", ""]);
+    let all = "users,accounts,profiles";
+    for (kinds, lost, expected, named) in [
+        (all, "", ["30", "3", "15"], "users, accounts, profiles"),
+        ("users", "", ["30", "", ""], "users"),
+        ("accounts", "", ["", "3", ""], "accounts"),
+        ("profiles", "", ["", "", "15"], "profiles"),
+        (all, "signature", ["", "3", "15"], "accounts, profiles"),
+        (all, "organization_read", ["20", "", ""], "users"),
+        (all, "group_read", ["30", "3", ""], "users, accounts"),
+    ] {
+        let (counts, sentence) = counts(kinds, &[lost]);
+        assert_eq!(counts, expected, "{kinds} without {lost}");
+        assert_eq!(
+            sentence,
+            format!("The refresh of {named} is complete."),
+            "{kinds} without {lost}"
+        );
+    }
 }
 
 #[test]
 fn a_missing_consent_is_asked_for_once_and_not_for_every_account() {
-    for (lost, member) in [("signature", true), ("user_read", false)] {
+    for (lost, member, level) in [
+        ("signature", true, "WARN"),
+        ("user_read", false, "WARN"),
+        ("permission_read", true, "INFO"),
+        ("group_read", false, "INFO"),
+    ] {
         let id = |n: usize| format!("{n:08x}-0000-4000-8000-000000000000");
         let accounts = (0..20).map(|n| account(&id(n), member, samples(n..n + 1)));
         let docusign = Docusign::new().directory(directory(accounts));
@@ -703,10 +760,15 @@ fn a_missing_consent_is_asked_for_once_and_not_for_every_account() {
         let splunk = Splunk::with_prod(&docusign);
         let run = splunk.refresh();
         refreshed(&run);
-        only(&run, "WARN");
+        let asks = |line: &LogLine| asks_for_consent(&line.sentence, &docusign, lost);
+        let lines = run.log_lines();
+        let asking: Vec<_> = lines.iter().filter(|line| asks(line)).collect();
+        assert_eq!(asking.len(), 1, "{lost}: {}", run.report());
+        assert_eq!(asking[0].level, level, "{lost}");
+        assert_eq!(at_level(&run, "WARN").len(), usize::from(level == "WARN"));
         // All scopes together, and then each part alone.
         assert!(
-            docusign.token_requests() <= 1 + 4,
+            docusign.token_requests() <= 1 + 5,
             "{:?}",
             scopes(&docusign)
         );
@@ -802,7 +864,8 @@ fn accounts_that_answer_401_do_not_cost_a_new_token_each() {
     let splunk = Splunk::with_prod(&docusign);
     let run = splunk.refresh();
     assert_eq!(refreshed(&run).field("n_users"), "1");
-    assert_eq!(at_level(&run, "WARN").len(), ACCOUNTS - 1);
+    // One for its users, and one for its profiles.
+    assert_eq!(at_level(&run, "WARN").len(), 2 * (ACCOUNTS - 1));
     assert_eq!(docusign.token_requests(), 2);
 }
 
@@ -1066,18 +1129,15 @@ fn without_splunk_home_the_app_has_no_place_for_files() {
 
 #[test]
 fn each_kind_alone_changes_its_own_table_and_asks_for_its_own_scopes() {
-    for (kinds, table, other, expected) in [
+    for (kinds, expected) in [
         (
             "users",
-            "ds_users",
-            "ds_accounts",
             "impersonation organization_read signature user_read",
         ),
+        ("accounts", "impersonation organization_read"),
         (
-            "accounts",
-            "ds_accounts",
-            "ds_users",
-            "impersonation organization_read",
+            "profiles",
+            "group_read impersonation organization_read permission_read",
         ),
     ] {
         let docusign = Docusign::new().directory(three_accounts());
@@ -1085,14 +1145,20 @@ fn each_kind_alone_changes_its_own_table_and_asks_for_its_own_scopes() {
         let input = splunk.lookups("daily", "prod").param("kinds", kinds);
         well_refreshed(&input.run(ds_lookups()));
         assert_eq!(scopes(&docusign), [expected]);
-        assert!(!splunk.table(table).is_empty());
-        assert_eq!(
-            fs::read_to_string(splunk.app_file(other)).unwrap(),
-            shipped(other)
-        );
-        assert!(!splunk.master(other).exists());
-        let users = docusign.count(Door::Users);
-        assert_eq!(users > 0, kinds == "users", "{users}");
+        for table in TABLES {
+            if table == format!("ds_{kinds}") {
+                assert!(!splunk.table(table).is_empty());
+                continue;
+            }
+            assert_eq!(
+                fs::read_to_string(splunk.app_file(table)).unwrap(),
+                shipped(table)
+            );
+            assert!(!splunk.master(table).exists());
+        }
+        for (door, its_kind) in [(Door::Users, "users"), (Door::Profiles, "profiles")] {
+            assert_eq!(docusign.count(door) > 0, kinds == its_kind, "{kinds}");
+        }
     }
 }
 
@@ -1134,10 +1200,11 @@ fn as_events_every_row_comes_with_its_refresh_and_the_last_one_counts_them() {
     let splunk = Splunk::with_prod(&docusign);
     let before = splunk.files();
     let mut refresh_ids = BTreeSet::new();
-    for (kinds, n_users, n_accounts) in [
-        ("users,accounts", Some(300), Some(2)),
-        ("users", Some(300), None),
-        ("accounts", None, Some(2)),
+    for (kinds, n_users, n_accounts, n_profiles) in [
+        ("users,accounts,profiles", Some(300), Some(2), Some(10)),
+        ("users", Some(300), None, None),
+        ("accounts", None, Some(2), None),
+        ("profiles", None, None, Some(10)),
     ] {
         let run = splunk
             .lookups("daily", "prod")
@@ -1155,7 +1222,11 @@ fn as_events_every_row_comes_with_its_refresh_and_the_last_one_counts_them() {
         assert_eq!(sourcetype, "ds_monitor:refresh");
         let refresh_id = closing["refresh_id"].clone();
         assert_eq!(closing["monitor_input"], "ds_monitor://prod");
-        for (key, expected) in [("n_users", n_users), ("n_accounts", n_accounts)] {
+        for (key, expected) in [
+            ("n_users", n_users),
+            ("n_accounts", n_accounts),
+            ("n_profiles", n_profiles),
+        ] {
             let expected: Option<usize> = expected;
             assert_eq!(closing.get(key).cloned(), expected.map(|n| n.to_string()));
         }
@@ -1172,7 +1243,15 @@ fn as_events_every_row_comes_with_its_refresh_and_the_last_one_counts_them() {
         let (users, accounts_rows) = (rows("ds_monitor:user"), rows("ds_monitor:account"));
         assert_eq!(users.len(), n_users.unwrap_or_default());
         assert_eq!(accounts_rows.len(), n_accounts.unwrap_or_default());
-        assert_eq!(users.len() + accounts_rows.len(), events.len());
+        let profiles = rows("ds_monitor:profile");
+        assert_eq!(profiles.len(), n_profiles.unwrap_or_default());
+        assert_eq!(
+            users.len() + accounts_rows.len() + profiles.len(),
+            events.len()
+        );
+        if n_profiles.is_some() {
+            assert!(sorted(profiles) == sorted(accounts.iter().flat_map(expected_profiles)));
+        }
         if n_users.is_some() {
             let expected = accounts.iter().flat_map(|account| {
                 let users = account.users.iter();
@@ -1229,6 +1308,81 @@ fn as_events_a_refresh_that_fails_is_not_closed() {
         (closing.get("n_users"), closing["n_accounts"].as_str()),
         (None, "2")
     );
+}
+
+#[test]
+fn permission_profiles_and_groups_of_every_account_of_the_organization_are_named() {
+    // The same numbers in two accounts, the largest that Docusign can have, and groups of three pages.
+    let groups = (0..230).map(|n| (i64::MAX - n, format!("Group \"{n}\", Köln")));
+    let accounts = [
+        Account {
+            groups: groups.collect(),
+            ..account(ACCOUNT, true, samples(0..3))
+        },
+        account(ORGANIZATIONS_ACCOUNT, false, samples(3..5)),
+        Account {
+            permission_profiles: vec![],
+            groups: vec![],
+            ..account(SECOND_ACCOUNT, true, samples(0..1))
+        },
+    ];
+    let docusign = Docusign::new().directory(directory(accounts.clone()));
+    let splunk = Splunk::with_prod(&docusign);
+    let last = well_refreshed(&splunk.refresh());
+    assert_eq!(last.field("n_profiles"), (3 + 230 + 5).to_string());
+    let rows = splunk.table("ds_profiles").into_iter();
+    let rows = rows.map(|row| without_times(row).0);
+    assert!(sorted(rows) == sorted(accounts.iter().flat_map(expected_profiles)));
+
+    // One that is renamed has its new name, and one that is deleted stays for old events.
+    splunk.backdate();
+    let mut later = accounts;
+    later[0].permission_profiles = vec![(7_000_000, "Renamed".to_owned())];
+    let docusign = docusign.directory(directory(later));
+    well_refreshed(&splunk.refresh());
+    let named = |id: &str| {
+        let rows = splunk.table("ds_profiles").into_iter();
+        let mut rows = rows.filter(|row| row["id"] == id && row["accountId"] == ACCOUNT);
+        let row = rows.next().unwrap();
+        assert_eq!(rows.next(), None);
+        (row["name"].clone(), row["last_seen"] == OLD)
+    };
+    assert_eq!(named("7000000"), ("Renamed".to_owned(), false));
+    assert_eq!(named("7000001"), ("DocuSign Sender".to_owned(), true));
+
+    // A refusal costs the account's names one line, and no other account's.
+    docusign.account_status(ACCOUNT, 403);
+    let run = splunk.refresh();
+    refreshed(&run);
+    let warnings = at_level(&run, "WARN");
+    let warnings: Vec<_> = warnings
+        .iter()
+        .filter(|warning| warning.field("action") == "list_profiles")
+        .collect();
+    assert_eq!(warnings.len(), 1, "{}", run.report());
+    assert!(
+        warnings[0].sentence.contains(&format!(
+            "The permission profiles and groups of account {ACCOUNT} keep their rows"
+        )),
+        "{}",
+        warnings[0].raw
+    );
+    assert_eq!(splunk.table("ds_profiles").len(), 3 + 230 + 5);
+}
+
+#[test]
+fn without_consent_for_profiles_alone_nothing_is_changed_and_the_refresh_fails() {
+    let (docusign, splunk) = after_consent_was_taken(&["permission_read"]);
+    let before = splunk.files();
+    let input = splunk.lookups("daily", "prod").param("kinds", "profiles");
+    let run = input.run(ds_lookups());
+    failed(&run);
+    assert!(asks_for_consent(
+        &only(&run, "WARN").sentence,
+        &docusign,
+        "permission_read"
+    ));
+    assert!(splunk.files() == before);
 }
 
 #[test]
@@ -1559,6 +1713,7 @@ fn check_walks_through_all_that_a_refresh_needs() {
         "Consent",
         "Users",
         "Organizations",
+        "Profiles",
     ] {
         assert!(step(&text, name).starts_with("OK"), "{text}");
     }
@@ -1570,6 +1725,14 @@ fn check_walks_through_all_that_a_refresh_needs() {
     let (code, text) = check(&input.clone().param("output", "paper"));
     assert_eq!(code, Some(78), "{text}");
     assert!(step(&text, "Configuration").starts_with("TO DO"), "{text}");
+
+    // Without the names of profiles a refresh is worth its while, so it is ready.
+    let docusign = consent_but(docusign, &["group_read"]);
+    let (code, text) = check(&input);
+    assert_eq!(code, Some(0), "{text}");
+    assert!(step(&text, "Consent").starts_with("OK"), "{text}");
+    assert!(step(&text, "Profiles").starts_with("NOTE"), "{text}");
+    assert!(step(&text, "Profiles").contains("/oauth/auth?"), "{text}");
 
     docusign.consented_scopes(&["impersonation"]);
     let (code, text) = check(&input);

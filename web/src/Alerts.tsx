@@ -175,7 +175,7 @@ function Names({ me, monitorInput, searches, reload }: NamesProps): ReactNode {
         <Section>
             <Title>Names for users and accounts</Title>
             <Note>
-                Events name users and accounts by GUIDs. Once a day the lookups are filled with their names, with the key of the input;
+                Events name users and accounts by GUIDs, and permission profiles and groups by numbers. Once a day the lookups are filled with their names, with the key of the input;
                 the user’s consent must cover it.
             </Note>
             <Problem error={error ?? inputs.error} />

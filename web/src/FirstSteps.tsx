@@ -255,7 +255,7 @@ function DocusignApp({ draft, onDraft, values, set }: StepProps): ReactNode {
                     onDraft((before) => ({ ...before, consentForLookups: !selected }));
                 }}
             >
-                Also for the names of users and accounts (lookups)
+                Also for the names of users, accounts and permission profiles (lookups)
             </Switch>
             {isKeyKnown ? (
                 <Copyable text={consentAddress(values, draft.consentForLookups)} label="Consent address" openAs="Open" />

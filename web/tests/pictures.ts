@@ -37,7 +37,7 @@ async function main(): Promise<void> {
         await visit.save();
         await visit.problem();
         await draw('5_consent_is_missing');
-        await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read' });
+        await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read permission_read group_read' });
         await visit.save();
         await visit.saved();
         await draw('5_first_events');

@@ -55,7 +55,8 @@ pub const PUBLIC_KEY: &str = include_str!("../../fixtures/test_only_rsa_public.p
 pub const ACCESS_TOKEN_MARK: &str = "stand-in-access-token";
 
 const CURSOR_PREFIX: &str = "aa_638553500560000000_638553500560000000_";
-const SCOPES: &str = "signature impersonation organization_read user_read";
+const SCOPES: &str =
+    "signature impersonation organization_read user_read permission_read group_read";
 const DEFAULT_LIMIT: usize = 1000;
 const MAX_LIMIT: usize = 2000;
 
@@ -73,6 +74,8 @@ pub enum Door {
     Organizations,
     /// The users of eSignature and those of the Admin API together.
     Users,
+    /// Permission profiles and groups together.
+    Profiles,
     /// Any other method or path.
     Elsewhere,
 }
@@ -411,6 +414,33 @@ impl Script {
             ("GET", ["management", "v2", "organizations", id, "users"]) => {
                 (Door::Users, self.admin_users(request, id))
             }
+            (
+                "GET",
+                [
+                    "management",
+                    "v2",
+                    "organizations",
+                    organization,
+                    "accounts",
+                    account,
+                    "permissions",
+                ],
+            ) => (
+                Door::Profiles,
+                self.permission_profiles(request, organization, account),
+            ),
+            (
+                "GET",
+                [
+                    "management",
+                    "v2",
+                    "organizations",
+                    organization,
+                    "accounts",
+                    account,
+                    "groups",
+                ],
+            ) => (Door::Profiles, self.groups(request, organization, account)),
             _ => (
                 Door::Elsewhere,
                 Err(Reply::text(404, "text/html", "<html>Not found</html>")),
@@ -678,29 +708,47 @@ impl Script {
 
     fn admin_users(&self, request: &Request, organization_id: &str) -> Answer<Reply> {
         self.authorize(request, "user_read")?;
-        let account = self.account(request.query("account_id").unwrap_or_default())?;
-        if account.organization_id != organization_id {
-            return refuse(404, "not_found", "The account is of another organization.");
-        }
-        let (start, take) = (number(request, "start", 0), number(request, "take", 20));
-        let (Some(start), Some(take @ 1..)) = (start, take) else {
-            return refuse(400, "invalid_request", "start and take are numbers.");
-        };
-        let users = account.users.iter().skip(start).take(take);
-        let users: Vec<Value> = users.map(as_admin_user).collect();
-        let (end, total) = (start + users.len(), account.users.len());
-        let next = format!(
-            "{}?account_id={}&start={end}&take={take}",
-            request.path, account.id
-        );
-        let paging = json!({
-            "result_set_size": users.len(),
-            "result_set_start_position": start,
-            "result_set_end_position": end.saturating_sub(1),
-            "total_set_size": total,
-            "next": (end < total).then(|| own_address(request) + &next),
-        });
+        let account_id = request.query("account_id").unwrap_or_default();
+        let account = self.account_of(organization_id, account_id)?;
+        let query = format!("account_id={}&", account.id);
+        let (rows, paging) = admin_page(request, &account.users, &query)?;
+        let users: Vec<Value> = rows.iter().map(as_admin_user).collect();
         Ok(Reply::json(200, json!({"users": users, "paging": paging})))
+    }
+
+    fn permission_profiles(
+        &self,
+        request: &Request,
+        organization_id: &str,
+        account_id: &str,
+    ) -> Answer<Reply> {
+        self.authorize(request, "permission_read")?;
+        let account = self.account_of(organization_id, account_id)?;
+        let named = |(id, name): &(i64, String)| json!({"id": id, "name": name});
+        let permissions: Vec<_> = account.permission_profiles.iter().map(named).collect();
+        Ok(Reply::json(200, json!({ "permissions": permissions })))
+    }
+
+    fn groups(&self, request: &Request, organization_id: &str, account_id: &str) -> Answer<Reply> {
+        self.authorize(request, "group_read")?;
+        let account = self.account_of(organization_id, account_id)?;
+        let (rows, paging) = admin_page(request, &account.groups, "")?;
+        let group =
+            |(id, name): &(i64, String)| json!({"id": id, "name": name, "type": "custom_group"});
+        let groups: Vec<_> = rows.iter().map(group).collect();
+        Ok(Reply::json(
+            200,
+            json!({"groups": groups, "paging": paging}),
+        ))
+    }
+
+    /// An account that is in an organization.
+    fn account_of(&self, organization_id: &str, account_id: &str) -> Answer<&Account> {
+        let account = self.account(account_id)?;
+        match account.organization_id == organization_id {
+            true => Ok(account),
+            false => refuse(404, "not_found", "The account is of another organization."),
+        }
     }
 
     /// An account by its GUID or its number, unless the script has it refused.
@@ -720,6 +768,26 @@ impl Script {
 fn refuse<T>(status: u16, code: &str, message: &str) -> Answer<T> {
     let body = json!({"errorCode": code, "message": message, "error": code});
     Err(Reply::json(status, body))
+}
+
+/// The rows that the Admin API's `start` and `take` ask for, and its `paging` member.
+fn admin_page<'a, T>(request: &Request, rows: &'a [T], query: &str) -> Answer<(&'a [T], Value)> {
+    let (start, take) = (number(request, "start", 0), number(request, "take", 20));
+    let (Some(start), Some(take @ 1..)) = (start, take) else {
+        return refuse(400, "invalid_request", "start and take are numbers.");
+    };
+    let total = rows.len();
+    let start = start.min(total);
+    let end = (start + take).min(total);
+    let next = format!("{}?{query}start={end}&take={take}", request.path);
+    let paging = json!({
+        "result_set_size": end - start,
+        "result_set_start_position": start,
+        "result_set_end_position": end.saturating_sub(1),
+        "total_set_size": total,
+        "next": (end < total).then(|| own_address(request) + &next),
+    });
+    Ok((&rows[start..end], paging))
 }
 
 fn own_address(request: &Request) -> String {
@@ -786,6 +854,10 @@ pub struct Account {
     pub external_id: i64,
     /// As eSignature writes them; the Admin API's form is made from them.
     pub users: Vec<Map<String, Value>>,
+    /// Number and name.
+    pub permission_profiles: Vec<(i64, String)>,
+    /// Number and name.
+    pub groups: Vec<(i64, String)>,
 }
 
 impl Directory {
@@ -801,6 +873,8 @@ impl Directory {
             site: 1,
             external_id,
             users: users.map(sample_user).collect(),
+            permission_profiles: sample_permission_profiles(),
+            groups: sample_groups(),
         };
         Self {
             organizations: vec![Organization {
@@ -825,6 +899,24 @@ impl Directory {
             ],
         }
     }
+}
+
+/// The permission profiles that [`sample_user`] and records name.
+pub fn sample_permission_profiles() -> Vec<(i64, String)> {
+    [
+        (7_000_000, "Account Administrator"),
+        (7_000_001, "DocuSign Sender"),
+        (7_000_002, "DocuSign Viewer"),
+    ]
+    .map(|(id, name)| (id, name.to_owned()))
+    .into()
+}
+
+/// Some groups, as every account has them.
+pub fn sample_groups() -> Vec<(i64, String)> {
+    [(8_000_000, "Administrators"), (8_000_001, "Everyone")]
+        .map(|(id, name)| (id, name.to_owned()))
+        .into()
 }
 
 const SAMPLE_USERS: usize = 12;

@@ -133,7 +133,7 @@ impl SplunkWeb {
         let home = TempDir::new().unwrap();
         let lookups = home.path().join("etc/apps/ds_monitor/lookups");
         fs::create_dir_all(&lookups).unwrap();
-        for table in ["ds_users.csv", "ds_accounts.csv"] {
+        for table in ["ds_users.csv", "ds_accounts.csv", "ds_profiles.csv"] {
             fs::write(lookups.join(table), read(&format!("lookups/{table}"))).unwrap();
         }
         let stanzas = |name: &str| {

@@ -69,7 +69,7 @@ export class StandIn {
             const address = /^The page Set up:\s+(\S+)/.exec(line)?.[1];
             if (address !== undefined) {
                 const standIn = new StandIn(child, address);
-                await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read' });
+                await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read permission_read group_read' });
                 return standIn;
             }
         }
