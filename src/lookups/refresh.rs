@@ -314,6 +314,9 @@ impl Refresh {
     /// Reads the permission profiles and groups of an account, unless the service user may not.
     fn read_profiles_of(&mut self, account: &Account, settings: &LookupSettings) -> Result<()> {
         let part = Part::Profiles;
+        if self.without_consent.contains(&part) {
+            return Ok(());
+        }
         // It goes into a path.
         if !is_guid(&account.organization_id) {
             self.leave_out(
@@ -335,9 +338,6 @@ impl Refresh {
             let mut listing = Listing::new(part, of);
             let mut next = Some(0);
             while let Some(start) = next {
-                if self.without_consent.contains(&part) {
-                    return Ok(());
-                }
                 let (organization, id) = (&account.organization_id, &account.id);
                 let asked = match kind {
                     "group" => self.directory.groups(organization, id, start),

@@ -423,24 +423,12 @@ impl Script {
                     organization,
                     "accounts",
                     account,
-                    "permissions",
+                    list @ ("permissions" | "groups"),
                 ],
             ) => (
                 Door::Profiles,
-                self.permission_profiles(request, organization, account),
+                self.profiles(request, organization, account, list),
             ),
-            (
-                "GET",
-                [
-                    "management",
-                    "v2",
-                    "organizations",
-                    organization,
-                    "accounts",
-                    account,
-                    "groups",
-                ],
-            ) => (Door::Profiles, self.groups(request, organization, account)),
             _ => (
                 Door::Elsewhere,
                 Err(Reply::text(404, "text/html", "<html>Not found</html>")),
@@ -716,22 +704,29 @@ impl Script {
         Ok(Reply::json(200, json!({"users": users, "paging": paging})))
     }
 
-    fn permission_profiles(
+    /// The permission profiles of an account, or a page of its groups.
+    fn profiles(
         &self,
         request: &Request,
         organization_id: &str,
         account_id: &str,
+        list: &str,
     ) -> Answer<Reply> {
-        self.authorize(request, "permission_read")?;
+        let is_groups = list == "groups";
+        self.authorize(
+            request,
+            if is_groups {
+                "group_read"
+            } else {
+                "permission_read"
+            },
+        )?;
         let account = self.account_of(organization_id, account_id)?;
-        let named = |(id, name): &(i64, String)| json!({"id": id, "name": name});
-        let permissions: Vec<_> = account.permission_profiles.iter().map(named).collect();
-        Ok(Reply::json(200, json!({ "permissions": permissions })))
-    }
-
-    fn groups(&self, request: &Request, organization_id: &str, account_id: &str) -> Answer<Reply> {
-        self.authorize(request, "group_read")?;
-        let account = self.account_of(organization_id, account_id)?;
+        if !is_groups {
+            let named = |(id, name): &(i64, String)| json!({"id": id, "name": name});
+            let permissions: Vec<_> = account.permission_profiles.iter().map(named).collect();
+            return Ok(Reply::json(200, json!({ "permissions": permissions })));
+        }
         let (rows, paging) = admin_page(request, &account.groups, "")?;
         let group =
             |(id, name): &(i64, String)| json!({"id": id, "name": name, "type": "custom_group"});
