@@ -722,6 +722,11 @@ fn all_rows_have_the_same_first_columns_and_lead_back_to_the_events() {
                 "{name}: {finding}"
             );
             single("account_name");
+            // A row is about one person, so that Enterprise Security and the views count it for that one.
+            for field in ["actor", "actor_id", "user", "user_id"] {
+                let people = row.get(field).map_or(0, Vec::len);
+                assert!(people <= 1, "{name}: {people} people in {field}");
+            }
             // Of those who tried passwords in vain, nobody is an actor.
             let nobody = row.get("actor").is_none_or(Vec::is_empty);
             assert!(
@@ -860,7 +865,7 @@ fn an_alert_does_not_hold_back_what_is_worse_or_about_somebody_else() {
     // The log-in that follows the guesses is critical, and must not wait for the end of the throttling.
     assert_eq!(
         throttle("Password spraying from one address"),
-        ["src", "severity"]
+        ["src", "user_id", "severity"]
     );
     // A first pair that a VPN explains must not hide a second one.
     assert_eq!(
@@ -883,6 +888,57 @@ fn an_alert_does_not_hold_back_what_is_worse_or_about_somebody_else() {
                 "{}",
                 detection.name
             );
+        }
+    }
+}
+
+/// The view Backtest runs the text of a search over 30 days: what bounds a run must not lie in the text.
+#[test]
+fn a_backtest_finds_what_happened_weeks_ago() {
+    const WEEKS_AGO: i64 = 20 * 24 * 60;
+    const OF_ONE_RUN: [&str; 4] = [
+        "arrived before the window",
+        "reported by the runs before",
+        "before the time that a run looks back",
+        "the country was new yesterday",
+    ];
+    let samples = Samples::read();
+    let search = read("default/data/ui/views/docusign_backtest.xml");
+    assert!(search.contains("\"earliest\": \"-30d@d\""));
+    for detection in Detection::all() {
+        let name = &detection.name;
+        // It counts the days before the first envelope of the range, and the sample has too few of them.
+        if name.ends_with("Unusual sending of envelopes") {
+            continue;
+        }
+        let sample = samples.of(&detection);
+        let expected = sample["rows"].as_array().unwrap().len();
+        let mut backtest = Detection {
+            name: name.clone(),
+            settings: vec![],
+        };
+        for (key, value) in [
+            ("search", detection.get("search")),
+            ("dispatch.earliest_time", "-30d@d"),
+            ("dispatch.latest_time", "now"),
+        ] {
+            backtest.settings.push((key.to_owned(), value.to_owned()));
+        }
+        // The same events, seen three weeks later, and what comes close.
+        let later = samples.now + TimeDelta::minutes(WEEKS_AGO);
+        let past = samples.past_of(&detection, &sample["fires"]);
+        let found = backtest.run(&macros(), &past, later);
+        assert_eq!(found.len(), expected, "{name}: {:#?}", findings(&found));
+        assert!(detection.run(&macros(), &past, later).is_empty(), "{name}");
+        for case in sample["silent"].as_array().unwrap() {
+            // What was too long ago for a run is not too long ago here.
+            let why = case["why"].as_str().unwrap();
+            if OF_ONE_RUN.contains(&why) {
+                continue;
+            }
+            let past = samples.past_of(&detection, &case["events"]);
+            let found = backtest.run(&macros(), &past, later);
+            assert!(found.is_empty(), "{name}, {why}: {:#?}", findings(&found));
         }
     }
 }

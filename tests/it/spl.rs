@@ -649,6 +649,11 @@ fn searches_find_what_the_manual_says() {
             "`events` | head 1 | convert ctime(_time) AS t | table t",
             &["t=01/01/1970 02:43:20"],
         ),
+        // The range of time that the search runs over.
+        (
+            "`events` | head 1 | addinfo | table info_min_time info_max_time",
+            &["info_max_time=10000 info_min_time=2800"],
+        ),
         // Lookups compare without case, and the first row counts. An empty cell is no value.
         (
             "`events` | head 1 | lookup people guid AS user OUTPUT name | table name",

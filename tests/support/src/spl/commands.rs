@@ -112,6 +112,8 @@ pub(super) enum Command {
         by: Vec<String>,
     },
     Makeresults(usize),
+    /// The range of time that the search runs over, as fields of every row.
+    Addinfo,
 }
 
 /// A function of stats and its name in the result.

@@ -58,6 +58,14 @@ pub struct Flow {
     pub sourcetypes: BTreeSet<String>,
 }
 
+/// What addinfo adds to every row.
+const ADDED_INFO: [&str; 4] = [
+    "info_min_time",
+    "info_max_time",
+    "info_search_time",
+    "info_sid",
+];
+
 pub(super) fn follow(commands: &[Command], knowledge: Option<&Knowledge>) -> Result<Flow> {
     let mut flow = Flow::default();
     flow.begin(commands, knowledge)?;
@@ -102,6 +110,7 @@ fn name_of(command: &Command) -> &'static str {
         Command::Rest(_) => "rest",
         Command::Tstats { .. } => "tstats",
         Command::Makeresults(_) => "makeresults",
+        Command::Addinfo => "addinfo",
     }
 }
 
@@ -432,6 +441,7 @@ impl Flow {
                 self.read_all(fields)?;
                 self.make(made);
             }
+            Command::Addinfo => ADDED_INFO.iter().for_each(|field| self.make(field)),
             Command::Makeresults(_) => {
                 self.close(vec![], "makeresults");
                 self.make("_time");

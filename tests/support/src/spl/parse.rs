@@ -94,7 +94,7 @@ fn command(text: &str, is_first: bool) -> Result<Command> {
 const GENERATING: &[&str] = &["inputlookup", "makeresults", "rest", "tstats"];
 
 /// The commands that are read here, besides those that begin a search.
-const FOLLOWING: [&str; 28] = [
+const FOLLOWING: [&str; 29] = [
     "where",
     "eval",
     "stats",
@@ -108,6 +108,7 @@ const FOLLOWING: [&str; 28] = [
     "head",
     "tail",
     "reverse",
+    "addinfo",
     "dedup",
     "table",
     "fields",
@@ -145,6 +146,7 @@ fn arguments(name: &str, cursor: &mut Cursor<'_>, is_first: bool) -> Result<Comm
         "sort" => sort(cursor),
         "head" | "tail" => head(name, cursor),
         "reverse" => Ok(Command::Reverse),
+        "addinfo" => Ok(Command::Addinfo),
         "dedup" => dedup(cursor),
         "table" => cursor.fields().map(Command::Table),
         "fields" => fields(cursor),

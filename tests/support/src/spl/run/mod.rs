@@ -217,6 +217,24 @@ impl Runner<'_> {
                 let row = Row::from([("_time".to_owned(), vec![now])]);
                 Ok(vec![row; *count])
             }
+            Command::Addinfo => {
+                let (earliest, latest) = (&self.world.earliest, &self.world.latest);
+                // Without a bound, a search is over all time.
+                let bounds = [
+                    ("info_min_time", earliest, "0"),
+                    ("info_max_time", latest, "+Infinity"),
+                ];
+                for (field, bound, unbounded) in bounds {
+                    let value = match bound.as_str() {
+                        "" => unbounded.to_owned(),
+                        bound => time::relative(self.world.now, bound)?.to_string(),
+                    };
+                    for row in &mut rows {
+                        set(row, field, vec![value.clone()]);
+                    }
+                }
+                Ok(rows)
+            }
             Command::Rest(path) => Ok(self.table(path)?.to_vec()),
             Command::Outputlookup { table, key } => {
                 self.outputlookup(table, key.as_deref(), &rows)?;
