@@ -5,13 +5,13 @@
 //! What this cannot show is how a real Splunk takes the searches: `support::spl` says what it knows of them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
+use std::sync::{LazyLock, Mutex};
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use crate::knowledge::check_search;
-use support::conf::{conf, conf_file, macros, read, setting, stanza, table};
+use support::conf::{collections, conf, conf_file, macros, read, setting, stanza, table};
 use support::search_time::SearchTime;
 use support::spl::{Macros, Row, Search, World};
 
@@ -52,6 +52,8 @@ const PLACES: [&str; 12] = [
     "ds_monitor_remember",
 ];
 
+static COLLECTIONS: LazyLock<BTreeSet<String>> = LazyLock::new(collections);
+
 struct Detection {
     name: String,
     settings: Vec<(String, String)>,
@@ -89,6 +91,7 @@ impl Detection {
             events: past.events.clone(),
             lookups: past.lookups.clone(),
             multiple: ["ds_seen_of_user".to_owned()].into(),
+            exact: COLLECTIONS.clone(),
             earliest: setting("dispatch.earliest_time"),
             latest: setting("dispatch.latest_time"),
             index_earliest: setting("dispatch.index_earliest"),
@@ -636,8 +639,61 @@ fn every_lookup_of_a_detection_changes_what_it_finds() {
         used_anywhere.extend(used);
     }
     let watched = conf("transforms").into_iter().map(|(name, _)| name);
-    let watched = watched.filter(|name| table(name).0.contains(&"comment".to_owned()));
-    assert_eq!(used_anywhere, watched.collect());
+    let mut watched: BTreeSet<String> = watched
+        .filter(|name| table(name).0.contains(&"comment".to_owned()))
+        .collect();
+    // It is about the feed: `upkeep` computes it.
+    assert!(watched.remove("ds_retired_inputs"));
+    assert_eq!(used_anywhere, watched);
+}
+
+/// The KV store compares with case, and Docusign writes GUIDs in both.
+#[test]
+fn a_watchlist_in_lower_case_fits_however_docusign_writes_the_value() {
+    let samples = Samples::read();
+    for (name, lookup, user, expected) in [
+        ("Mass download", "ds_service_users", "ada@example.com", 0),
+        (
+            "Mass download",
+            "ds_service_users",
+            "7684901b-d492-5420-a4ea-e7eb0b503884",
+            0,
+        ),
+        ("Mass download", "ds_service_users", "ben@example.com", 1),
+        (
+            "Activity of a watched person",
+            "ds_watched_people",
+            "ada@example.com",
+            1,
+        ),
+        (
+            "Activity of a watched person",
+            "ds_watched_people",
+            "7684901b-d492-5420-a4ea-e7eb0b503884",
+            1,
+        ),
+        (
+            "Activity of a watched person",
+            "ds_watched_people",
+            "eve@example.com",
+            0,
+        ),
+    ] {
+        let detection = saved_search(&format!("Docusign Detection - {name}"));
+        let events = json!([{
+            "minutes_ago": 55, "times": 50, "minutes_apart": 0.05, "by": "ada",
+            "object": "Document", "action": "Downloaded",
+        }]);
+        let rows = json!({ lookup: [{"user": user}] });
+        let mut past = samples.past_with(&events, &rows, TimeDelta::minutes(2));
+        for event in &mut past.events {
+            for field in ["actor", "actor_id"] {
+                event.get_mut(field).unwrap()[0].make_ascii_uppercase();
+            }
+        }
+        let found = detection.run(&macros(), &past, samples.now);
+        assert_eq!(found.len(), expected, "{name}: {user}");
+    }
 }
 
 /// Records that Docusign or the input delivers hours late, and runs that began a quarter of an hour late.
@@ -1213,7 +1269,7 @@ fn what_a_detection_reads_does_not_depend_on_how_splunk_reverses_a_lookup() {
 
 /// The days of events that all scheduled searches read on one day.
 #[test]
-fn all_scheduled_searches_read_less_than_sixty_days_of_events_a_day() {
+fn all_scheduled_searches_read_less_than_55_days_of_events_a_day() {
     let mut days = BTreeMap::new();
     for (name, settings) in conf("savedsearches") {
         let search = Detection { name, settings };
@@ -1251,7 +1307,7 @@ fn all_scheduled_searches_read_less_than_sixty_days_of_events_a_day() {
     }
     let sum: f64 = days.values().sum();
     assert!(days.len() > 20, "{days:?}");
-    assert!(sum < 60.0, "{sum}: {days:#?}");
+    assert!(sum < 55.0, "{sum}: {days:#?}");
 }
 
 /// What Enterprise Security 8 reads of a detection. What names one of its actions stands in a file of its own, so that

@@ -10,7 +10,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, OnceLock};
 
-use support::conf::{automatic_lookups, conf, macros, read, setting, stanza, table};
+use support::conf::{automatic_lookups, conf, conf_file, macros, read, setting, stanza, table};
 use support::spl::{Knowledge, Search, matches, relative_time, span};
 
 /// What a record of Docusign Monitor can hold, as Splunk names it.
@@ -245,6 +245,65 @@ fn every_kind_of_knowledge_is_exported() {
             "{kind}"
         );
     }
+}
+
+/// What is known about people is for those who look after security, and so is every view, because most read it.
+#[test]
+fn what_is_known_about_people_is_not_for_everybody() {
+    const OF_PEOPLE: [&str; 3] = ["ds_findings", "ds_seen", "ds_watched_people"];
+    let meta = conf_file("metadata/default.meta");
+    let access = |stanza_name: &str| {
+        let settings = stanza(&meta, stanza_name);
+        setting(&settings, "access").unwrap_or_default().to_owned()
+    };
+    let few = "read : [ admin, power, sc_admin ], write : [ admin, sc_admin ]";
+    assert_eq!(access("views"), few);
+    for collection in OF_PEOPLE {
+        assert_eq!(access(&format!("collections/{collection}")), few);
+    }
+    for (lookup, settings) in conf("transforms") {
+        let collection = setting(&settings, "collection").unwrap_or_default();
+        if OF_PEOPLE.contains(&collection) {
+            assert_eq!(access(&format!("transforms/{lookup}")), few);
+        }
+    }
+    // The rest stays readable, because every search for events needs it.
+    for kind in ["props", "transforms", "lookups", "macros"] {
+        let settings = stanza(&meta, kind);
+        assert_eq!(setting(&settings, "access"), None, "{kind}");
+    }
+    assert_eq!(access(""), "read : [ * ], write : [ admin, sc_admin ]");
+}
+
+/// An upgrade unpacks the files of the archive over those that are there, and leaves the KV store alone.
+#[test]
+fn an_upgrade_loses_no_row_that_somebody_wrote() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("lookups");
+    for entry in fs::read_dir(folder).unwrap() {
+        let name = entry.unwrap().file_name().into_string().unwrap();
+        let text = read(&format!("lookups/{name}"));
+        let header = text.lines().next().unwrap();
+        assert!(
+            !header.split(',').any(|column| column == "comment"),
+            "{name}"
+        );
+    }
+    let mut watchlists = 0;
+    for (lookup, _) in conf("transforms") {
+        let (columns, _) = table(&lookup);
+        if columns.last().unwrap() != "comment" {
+            continue;
+        }
+        // Searches read it beside the events, which is on the indexers; a number is a text, as in the events.
+        let settings = stanza(&conf("collections"), &lookup);
+        assert_eq!(setting(&settings, "replicate"), Some("true"), "{lookup}");
+        for column in &columns[1..] {
+            let kind = setting(&settings, &format!("field.{column}"));
+            assert_eq!(kind, Some("string"), "{lookup}: {column}");
+        }
+        watchlists += 1;
+    }
+    assert_eq!(watchlists, 8);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use support::conf::{conf, macros, setting, stanza, table};
+use support::conf::{collections, conf, macros, setting, stanza, table};
 use support::spl::{Row, Search, World};
 
 /// The time of all runs here.
@@ -58,6 +58,8 @@ fn found(
     let mut known: BTreeMap<String, Vec<Row>> = BTreeMap::from([
         (ENDPOINT.to_owned(), vec![]),
         ("ds_seen".to_owned(), vec![]),
+        ("ds_findings".to_owned(), vec![]),
+        ("ds_retired_inputs".to_owned(), vec![]),
         ("ds_users".to_owned(), vec![]),
         ("ds_users_master".to_owned(), vec![]),
     ]);
@@ -68,6 +70,7 @@ fn found(
         now: NOW,
         events,
         lookups: known,
+        exact: collections(),
         earliest: get("dispatch.earliest_time"),
         latest: get("dispatch.latest_time"),
         ..World::default()
@@ -154,6 +157,162 @@ fn a_disabled_copy_elsewhere_does_not_mute_the_live_input() {
     let rows = silent(copy("sh1", "0"));
     assert_eq!(hosts(&rows), ["hf1", "sh1"]);
     assert_eq!(rows[1]["last_run"], ["never"]);
+}
+
+/// Nothing in a log says that an input was disabled on purpose, so an administrator says it.
+#[test]
+fn an_input_that_was_retired_on_its_host_is_no_longer_told() {
+    let seen = |host: &str, name: &str| {
+        row(&[
+            ("_key", &format!("input|{host}|ds_monitor://{name}")),
+            ("kind", "input"),
+            ("userId", host),
+            ("value", &format!("ds_monitor://{name}")),
+            ("first_seen", "1770000000"),
+            ("last_seen", &(NOW - 7200).to_string()),
+        ])
+    };
+    let silent = |retired: &[(&str, &str)]| {
+        let seen = vec![
+            seen("hf1", "prod"),
+            seen("hf1", "demo"),
+            seen("hf2", "prod"),
+        ];
+        let retired = retired.iter().map(|(host, input)| {
+            let cells = [("host", *host), ("input", *input), ("comment", "moved")];
+            row(&cells)
+        });
+        let lookups = [("ds_seen", seen), ("ds_retired_inputs", retired.collect())];
+        let rows = found("Silent feed", vec![], &lookups).0;
+        let names = rows.iter();
+        let names = names.map(|row| format!("{} {}", row["host"][0], &row["input"][0][13..]));
+        names.collect::<Vec<_>>()
+    };
+    assert_eq!(silent(&[]), ["hf1 demo", "hf1 prod", "hf2 prod"]);
+    // Not the same input elsewhere, and not another input of the same host.
+    assert_eq!(
+        silent(&[("hf1", "ds_monitor://prod")]),
+        ["hf1 demo", "hf2 prod"]
+    );
+    assert_eq!(silent(&[("hf3", "ds_monitor://prod")]).len(), 3);
+    assert_eq!(silent(&[("hf1", "prod")]).len(), 3);
+}
+
+#[test]
+fn the_weekly_report_counts_whole_weeks_and_begins_with_what_is_worst() {
+    const DAY: i64 = 86_400;
+    let midnight = NOW - NOW % DAY;
+    let finding = |at: i64, detection: &str, severity: &str, text: &str| {
+        row(&[
+            ("_key", &format!("{at} {detection} {text}")),
+            ("time", &at.to_string()),
+            ("detection", detection),
+            ("severity", severity),
+            ("finding", text),
+        ])
+    };
+    let findings = vec![
+        finding(
+            midnight - 1,
+            "Administrator added",
+            "high",
+            "Eve made Ada administrator",
+        ),
+        finding(
+            midnight - 7 * DAY,
+            "Administrator added",
+            "medium",
+            "Eve changed Ben",
+        ),
+        finding(
+            midnight - 7 * DAY - 1,
+            "Administrator added",
+            "high",
+            "of the week before",
+        ),
+        finding(
+            midnight - 2 * DAY,
+            "Export of users, settings or reports",
+            "medium",
+            "a list",
+        ),
+        finding(
+            midnight - 9 * DAY,
+            "Break-in and what followed",
+            "critical",
+            "of the week before",
+        ),
+        // Today is not over, and what is older than two weeks does not count.
+        finding(midnight + 60, "Mass download", "high", "of today"),
+        finding(
+            midnight - 14 * DAY - 1,
+            "Mass download",
+            "high",
+            "of long ago",
+        ),
+    ];
+    let seen = |kind: &str, who: &str, value: &str, first: i64, last: i64| {
+        row(&[
+            ("_key", &format!("{kind}|{who}|{value}")),
+            ("kind", kind),
+            ("userId", who),
+            ("value", value),
+            ("first_seen", &first.to_string()),
+            ("last_seen", &last.to_string()),
+        ])
+    };
+    let input = "ds_monitor://prod";
+    let closed = [("U1", 3), ("U2", 10), ("U3", 20)];
+    let mut remembered = vec![
+        seen("input", "hf1", input, 1, NOW - 60),
+        seen("input", "hf2", input, 1, NOW - 7200),
+        seen("input", "hf3", input, 1, NOW - 7200),
+        seen("input", "hf4", input, 1, NOW - 60),
+    ];
+    remembered.extend(closed.map(|(who, days)| seen("closed", who, "", NOW - days * DAY, NOW)));
+    let retired = ["hf3", "hf4"].map(|host| row(&[("host", host), ("input", input)]));
+    let people = vec![row(&[("userId", "U1"), ("user_email", "dan@example.com")])];
+    let event = |days_ago: i64| {
+        row(&[
+            ("_time", &(midnight - days_ago * DAY + 3600).to_string()),
+            ("index", "docusign"),
+            ("sourcetype", "ds_monitor"),
+            ("_raw", "{}"),
+        ])
+    };
+    // One of today, four of the week, two of the week before, one of the time before that.
+    let events = [0, 1, 2, 2, 7, 8, 14, 15].map(event).to_vec();
+    let lookups = [
+        ("ds_findings", findings),
+        ("ds_seen", remembered),
+        ("ds_retired_inputs", retired.to_vec()),
+        ("ds_users", people),
+    ];
+    let report = |events: Vec<Row>, lookups: &[(&str, Vec<Row>)]| {
+        let rows = found("Weekly report", events, lookups).0.into_iter();
+        let names = ["topic", "this_week", "week_before", "examples"];
+        let lines = rows.map(|row| {
+            let cells = names.map(|name| row.get(name).map_or(String::new(), |it| it.join("; ")));
+            cells.join(" | ")
+        });
+        lines.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        report(events, &lookups),
+        [
+            "Retired inputs that run | 1 |  | ds_monitor://prod on hf4",
+            "Silent inputs | 1 |  | ds_monitor://prod on hf2",
+            "Break-in and what followed | 0 | 1 | ",
+            "Administrator added | 2 | 1 | Eve changed Ben; Eve made Ada administrator",
+            "Export of users, settings or reports | 1 | 0 | a list",
+            "Users who were closed | 1 | 1 | dan@example.com",
+            "Events | 4 | 2 | ",
+        ]
+    );
+    assert_eq!(
+        report(vec![], &[]),
+        ["Users who were closed | 0 | 0 | ", "Events | 0 | 0 | "]
+    );
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The files of `default/` that Splunk reads, read the same way: stanzas, settings, continuation lines; and the lookups.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -160,6 +160,14 @@ pub fn table(lookup: &str) -> (Vec<String>, Vec<BTreeMap<String, String>>) {
     });
     let rows = rows.collect();
     (columns, rows)
+}
+
+/// The lookups that are collections of the KV store.
+pub fn collections() -> BTreeSet<String> {
+    let transforms = conf("transforms").into_iter();
+    let found =
+        transforms.filter(|(_, settings)| setting(settings, "external_type") == Some("kvstore"));
+    found.map(|(lookup, _)| lookup).collect()
 }
 
 /// The macros of macros.conf.

@@ -110,6 +110,7 @@ pub(super) enum Command {
         aggregations: Vec<Aggregation>,
         filter: Option<Filter>,
         by: Vec<String>,
+        span: Option<i64>,
     },
     Makeresults(usize),
     /// The range of time that the search runs over, as fields of every row.

@@ -6,7 +6,7 @@
 //!
 //! What it cannot know: whether an event really has a field that its kind can have, how long a search takes, Splunk's
 //! limits on rows and memory, the time zone of a search head (UTC here), and the regular expressions, which it passes
-//! on unread until it has to compute one. `chart`, `timechart`, `tstats`, `rest` and `rex` are read but not run.
+//! on unread until it has to compute one. `chart`, `timechart`, `rest`, `rex` and data models are read but not run.
 
 mod commands;
 mod cursor;
@@ -58,6 +58,8 @@ pub struct World {
     pub lookups: BTreeMap<String, Vec<Row>>,
     /// The lookups of which an event takes every row that fits, and not the first one.
     pub multiple: BTreeSet<String>,
+    /// The lookups in the KV store, which compare with case.
+    pub exact: BTreeSet<String>,
     /// `-60m@m`, `now`: only events between these two are found. Empty: no bound.
     pub earliest: String,
     pub latest: String,

@@ -820,13 +820,15 @@ fn tstats(cursor: &mut Cursor<'_>) -> Result<Command> {
         None
     };
     let by = by(cursor)?;
-    if let Some((_, value)) = cursor.option(&["span"])? {
-        time::span(&value)?;
-    }
+    let span = match cursor.option(&["span"])? {
+        Some((_, value)) => Some(time::span(&value)?),
+        None => None,
+    };
     Ok(Command::Tstats {
         datamodel,
         aggregations,
         filter,
         by,
+        span,
     })
 }

@@ -242,7 +242,23 @@ impl Runner<'_> {
             }
             Command::Chart { .. } => Err("the tests cannot run chart and timechart".to_owned()),
             Command::Rex { .. } => Err("the tests cannot run rex".to_owned()),
-            Command::Tstats { .. } => Err("the tests cannot run tstats".to_owned()),
+            Command::Tstats {
+                datamodel: None,
+                aggregations,
+                filter,
+                by,
+                span,
+            } => {
+                let mut found = events(self.world)?;
+                if let Some(filter) = filter {
+                    found = self.keep(filter, found)?;
+                }
+                if span.is_some() {
+                    found = rows::bin("_time", *span, "_time", found)?;
+                }
+                self.stats(aggregations, by, &found)
+            }
+            Command::Tstats { .. } => Err("the tests have no data model".to_owned()),
             other => Err(format!("the tests cannot run {other:?}")),
         }
     }
@@ -261,6 +277,14 @@ impl Runner<'_> {
                 continue;
             }
             let mut found = lookup_rows(table, self.table(table)?, inputs, row)?;
+            if self.world.exact.contains(table) {
+                found.retain(|cells| {
+                    inputs.iter().all(|(column, field)| {
+                        let is_network = cells[column].iter().any(|cell| cell.contains('/'));
+                        is_network || cells[column] == row[field]
+                    })
+                });
+            }
             if !self.world.multiple.contains(table) {
                 found.truncate(1);
             }
