@@ -2343,6 +2343,96 @@ fn numbers_compare_with_the_period_before_and_charts_have_whole_days() {
     assert_eq!(days, expected);
 }
 
+/// Blocked addresses are networks, and an address may have no country that Docusign knows.
+#[test]
+fn log_ins_from_blocked_countries_and_addresses_are_listed_successes_first() {
+    let row = |cells: &[(&str, &str)]| -> Row {
+        let cells = cells.iter();
+        cells
+            .map(|&(name, value)| (name.to_owned(), vec![value.to_owned()]))
+            .collect()
+    };
+    let log_in = |id: &str, who: &str, status: &str, src: &str, country: &str| {
+        let mut event = row(&[
+            ("_time", "9000"),
+            ("index", "main"),
+            ("sourcetype", "ds_monitor"),
+            ("data_model", "Authentication"),
+            ("eventId", id),
+            ("actor_id", who),
+            ("status", status),
+            ("src", src),
+        ]);
+        if !country.is_empty() {
+            event.insert("src_country".to_owned(), vec![country.to_owned()]);
+        }
+        event
+    };
+    let mut world = World {
+        now: 10_000,
+        events: vec![
+            log_in("1", "at home", "success", "192.0.2.1", "germany"),
+            log_in("2", "tries", "failure", "198.51.100.7", "atlantis"),
+            log_in("2", "tries", "failure", "198.51.100.7", "atlantis"),
+            log_in("3", "gets in", "success", "198.51.100.9", "atlantis"),
+            log_in("4", "proxy", "failure", "203.0.113.5", ""),
+        ],
+        lookups: [
+            ("ds_blocked_countries".to_owned(), vec![]),
+            ("ds_blocked_addresses".to_owned(), vec![]),
+        ]
+        .into(),
+        ..World::default()
+    };
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    let view = views.iter().find(|view| view.id == "docusign_logins");
+    let query = view.unwrap().query("blocked").unwrap();
+    let query = view.unwrap().with_tokens(&query, None);
+    let search = Search::parse(&query, &macros()).unwrap();
+
+    let empty = search.run(&world).unwrap_or_else(|what| panic!("{what}"));
+    assert_eq!(empty.len(), 1, "{empty:?}");
+    assert!(
+        empty[0]["Country"][0].contains("outputlookup append=true ds_blocked_countries"),
+        "{empty:?}"
+    );
+
+    world.lookups = [
+        (
+            "ds_blocked_countries".to_owned(),
+            vec![row(&[("country", "atlantis")])],
+        ),
+        (
+            "ds_blocked_addresses".to_owned(),
+            vec![row(&[("address", "203.0.113.0/24")])],
+        ),
+    ]
+    .into();
+    let found = search.run(&world).unwrap_or_else(|what| panic!("{what}"));
+    let cell = |row: &Row, name: &str| row.get(name).map_or(String::new(), |cell| cell.join("; "));
+    let found: Vec<Vec<String>> = found
+        .iter()
+        .map(|row| {
+            [
+                "_person", "Country", "Address", "Blocked", "Success", "Failed",
+            ]
+            .map(|name| cell(row, name))
+            .to_vec()
+        })
+        .collect();
+    assert_eq!(
+        found[0],
+        ["gets in", "Atlantis", "198.51.100.9", "Country", "1", "0"]
+    );
+    let failed: BTreeSet<&Vec<String>> = found[1..].iter().collect();
+    let expected = [
+        ["tries", "Atlantis", "198.51.100.7", "Country", "0", "1"],
+        ["proxy", "Unknown", "203.0.113.5", "Address", "0", "1"],
+    ]
+    .map(|row| row.map(str::to_owned).to_vec());
+    assert_eq!(failed, expected.iter().collect());
+}
+
 /// The state of an input is one search, so that two views never disagree.
 #[test]
 fn every_view_says_the_same_of_an_input() {
