@@ -1,6 +1,6 @@
 //! Regular expressions as far as this app needs them: literal text with `^`, `$`, `.`, `*`, `+`, `?`, `\d`, `\s`,
-//! `\w`, escaped signs, simple classes such as `[a-z_]`, and `|` outside of groups. Groups, counts and everything
-//! else is refused.
+//! `\w`, escaped signs, also as `\x60`, simple classes such as `[a-z_]`, `|` outside of groups, and `(?s)` at the
+//! beginning, with which `.` takes line breaks. Groups, counts and everything else is refused.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -9,7 +9,8 @@ use std::rc::Rc;
 use super::cursor::Result;
 
 enum Piece {
-    Any,
+    /// Any sign, and whether a line break is one.
+    Any(bool),
     Sign(char),
     /// Ranges, and whether they are excluded.
     Class(Vec<(char, char)>, bool),
@@ -57,7 +58,10 @@ fn compile(text: &str) -> Result<Vec<Pattern>> {
         to_end: false,
         pieces: vec![],
     };
-    let mut signs = text.chars().peekable();
+    let (with_breaks, rest) = text
+        .strip_prefix("(?s)")
+        .map_or((false, text), |rest| (true, rest));
+    let mut signs = rest.chars().peekable();
     while let Some(sign) = signs.next() {
         if pattern.to_end && sign != '|' {
             return Err(unknown("a $ that is not the end"));
@@ -92,11 +96,16 @@ fn compile(text: &str) -> Result<Vec<Pattern>> {
                 last.most = if sign == '?' { 1 } else { usize::MAX };
                 continue;
             }
-            '.' => Piece::Any,
+            '.' => Piece::Any(with_breaks),
             '\\' => {
                 let escaped = signs.next().ok_or_else(|| unknown("a last backslash"))?;
                 match class(escaped) {
                     Some(ranges) => Piece::Class(ranges, false),
+                    None if escaped == 'x' => {
+                        let digits: String = signs.by_ref().take(2).collect();
+                        let sign = u8::from_str_radix(&digits, 16);
+                        Piece::Sign(sign.map_err(|_| unknown("such a sign"))?.into())
+                    }
                     None if escaped.is_ascii_alphanumeric() => return Err(unknown("such a class")),
                     None => Piece::Sign(escaped),
                 }
@@ -146,7 +155,7 @@ fn compile(text: &str) -> Result<Vec<Pattern>> {
 impl Piece {
     fn takes(&self, sign: char) -> bool {
         match self {
-            Self::Any => sign != '\n',
+            Self::Any(with_breaks) => *with_breaks || sign != '\n',
             Self::Sign(own) => *own == sign,
             Self::Class(ranges, excluded) => {
                 let inside = ranges
