@@ -2450,6 +2450,100 @@ fn every_view_says_the_same_of_an_input() {
     );
 }
 
+/// In a cluster every member starts the input and one collects. The others are neither silent nor missing.
+#[test]
+fn an_input_of_a_cluster_shows_who_collects_and_who_stands_by() {
+    const NOW: i64 = 1_800_000_000;
+    let line = |minutes_ago: i64, host: &str, cells: &[(&str, &str)]| -> Row {
+        let time = (NOW - 60 * minutes_ago).to_string();
+        let of_splunk = [
+            ("_time", time.as_str()),
+            ("host", host),
+            ("index", "_internal"),
+            ("sourcetype", "splunkd"),
+            ("_raw", "ExecProcessor ds_monitor"),
+        ];
+        let cells = of_splunk.iter().chain(cells);
+        cells
+            .map(|&(name, value)| (name.to_owned(), vec![value.to_owned()]))
+            .collect()
+    };
+    let run = |minutes_ago: i64, host: &str, input: &str, member: Option<&str>| {
+        let mut cells = vec![("action", "events_ingested"), ("modular_input_name", input)];
+        cells.extend(member.map(|member| ("member", member)));
+        line(minutes_ago, host, &cells)
+    };
+    let skip = |minutes_ago: i64, host: &str, member: Option<&str>| {
+        let mut cells = vec![("action", "skip"), ("input", "ds_monitor://shared")];
+        cells.extend(member.map(|member| ("member", member)));
+        line(minutes_ago, host, &cells)
+    };
+    let collects = "AAAAAAAA-0000-0000-0000-000000000000";
+    let before = "BBBBBBBB-0000-0000-0000-000000000000";
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    let view = views
+        .iter()
+        .find(|view| view.id == "docusign_health")
+        .unwrap();
+    let query = view.with_tokens(&view.query("state").unwrap(), None);
+    let state = |events: Vec<Row>| -> Vec<[String; 4]> {
+        let world = World {
+            now: NOW,
+            events,
+            ..World::default()
+        };
+        let found = Search::parse(&query, &macros()).and_then(|search| search.run(&world));
+        let found = found.unwrap_or_else(|what| panic!("{what}"));
+        let cell =
+            |row: &Row, name: &str| row.get(name).map_or(String::new(), |cell| cell.join("; "));
+        let cells = |row: &Row| ["State", "Input", "Host", "Member"].map(|name| cell(row, name));
+        found.iter().map(cells).collect()
+    };
+    let expect = |events: Vec<Row>, expected: &[[&str; 4]]| {
+        let expected: Vec<[String; 4]> =
+            expected.iter().map(|row| row.map(str::to_owned)).collect();
+        assert_eq!(state(events), expected);
+    };
+    expect(
+        vec![
+            run(1, "sh1", "ds_monitor://shared", Some(collects)),
+            skip(1, "sh2", Some(collects)),
+            run(300, "sh2", "ds_monitor://shared", Some(before)),
+            run(9_000, "sh0", "ds_monitor://shared", Some(before)),
+            skip(1, "sh3", Some(collects)),
+        ],
+        &[
+            ["Up to date", "shared", "sh1", "AAAAAAAA"],
+            ["Stands by", "shared", "sh2", "BBBBBBBB"],
+            ["Stands by", "shared", "sh3", ""],
+            ["Replaced", "shared", "sh0", "BBBBBBBB"],
+        ],
+    );
+    // Nobody collects: then all of them are silent.
+    expect(
+        vec![
+            run(90, "sh1", "ds_monitor://shared", Some(collects)),
+            skip(1, "sh2", Some(collects)),
+        ],
+        &[
+            ["Silent", "shared", "sh1", "AAAAAAAA"],
+            ["Silent", "shared", "sh2", ""],
+        ],
+    );
+    // Without a cluster a host stands for itself, and a run that finds another one at work says nothing.
+    expect(
+        vec![
+            run(1, "fwd1", "ds_monitor://shared", None),
+            run(90, "fwd2", "ds_monitor://shared", None),
+            skip(1, "fwd2", None),
+        ],
+        &[
+            ["Silent", "shared", "fwd2", ""],
+            ["Up to date", "shared", "fwd1", ""],
+        ],
+    );
+}
+
 /// The cells of the rows of canned results, as text.
 fn canned_rows(results: &Value) -> Vec<Row> {
     let text = |value: &Value| match value {
