@@ -12,10 +12,9 @@ use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, bail, ensure};
 
-use support::serve;
-
 mod records;
 mod screen;
+mod serve;
 mod stage;
 mod story;
 mod summary;
@@ -26,7 +25,9 @@ use screen::{Detail, Screen};
 const HELP: &str = "\
 cargo run --example demo                        one screen: what the real programs do
 cargo run --example demo -- --full              every step
-cargo run --example demo -- --serve [PORT]      stand-ins and the page Set up, for a browser
+cargo run --example demo -- --serve [PORT]      stand-ins and the page Set up, for a browser or a Splunk
+
+PORT is that of the page, 8010 without it; 0 takes any free one.
 ";
 
 fn main() -> ExitCode {
@@ -50,12 +51,11 @@ fn main() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// `--serve [PORT]`: the page Set up, for a browser.
+/// `--serve [PORT]`: the stand-ins, for a person.
 fn stand_up(port: u16) -> ExitCode {
-    let served = build()
-        .map_err(|error| format!("{error:#}"))
-        .and_then(|programs| serve::serve(&programs, port));
-    served.map_or_else(|problem| stop(&problem), |()| ExitCode::SUCCESS)
+    let served =
+        build().and_then(|programs| serve::serve(Screen::new(Detail::Brief), &programs, port));
+    served.map_or_else(|error| stop(&format!("{error:#}")), |()| ExitCode::SUCCESS)
 }
 
 fn show(detail: Detail) -> ExitCode {

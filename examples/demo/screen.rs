@@ -24,6 +24,10 @@ pub(crate) const TEXT_WIDTH: usize = 104;
 /// Columns of what stands behind a bar.
 pub(crate) const QUOTE_WIDTH: usize = WIDTH - 4;
 
+/// Columns of the time of an event to the minute, `Nov 26 20:34`, and of its status.
+const EVENT_TIME: usize = 12;
+const EVENT_STATUS: usize = 7;
+
 /// How much is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
@@ -121,22 +125,34 @@ impl Screen {
     /// A row of the one screen: a time, and three cells that share what is left.
     pub(crate) fn brief_row(&mut self, [time, event, actor, affected]: [&str; 4]) -> Result<()> {
         let rest = self.width - columns(time) - 8;
-        let widths = [rest * 2 / 5, rest * 3 / 10, rest * 3 / 10];
-        let mut line = format!("  {time}");
-        for ((text, style), width) in [
-            (event, Style::Bold),
-            (actor, Style::Green),
-            (affected, Style::Green),
-        ]
-        .into_iter()
-        .zip(widths)
-        {
-            let text = match columns(text) > width {
-                true => text.chars().take(width - 1).chain(['…']).collect(),
-                false => format!("{text:width$}"),
-            };
+        let cells = [
+            (time, Style::Plain, columns(time)),
+            (event, Style::Bold, rest * 2 / 5),
+            (actor, Style::Green, rest * 3 / 10),
+            (affected, Style::Green, rest * 3 / 10),
+        ];
+        self.fitted_row(&cells)
+    }
+
+    /// A row of what inputs bring: time, who, what, where, status. The middle ones share what is left.
+    pub(crate) fn event_row(&mut self, cells: [(&str, Style); 5]) -> Result<()> {
+        let (time, status) = (EVENT_TIME, EVENT_STATUS);
+        let rest = self.width - time - status - 10;
+        let widths = [time, rest * 3 / 10, rest * 2 / 5, rest * 3 / 10, status];
+        let cells: Vec<_> = cells
+            .into_iter()
+            .zip(widths)
+            .map(|((text, style), width)| (text, style, width))
+            .collect();
+        self.fitted_row(&cells)
+    }
+
+    /// Cells of a fixed width.
+    fn fitted_row(&mut self, cells: &[(&str, Style, usize)]) -> Result<()> {
+        let mut line = String::new();
+        for (text, style, width) in cells {
             line += "  ";
-            line += &self.paint(style, &text);
+            line += &self.paint(*style, &fitted(text, *width));
         }
         self.print(&line)
     }
@@ -324,6 +340,14 @@ pub(crate) fn wrapped(text: &str, width: usize) -> Vec<String> {
     }
     lines.push(line);
     lines
+}
+
+/// `text` in exactly `width` columns; what is too long ends with an ellipsis.
+fn fitted(text: &str, width: usize) -> String {
+    match columns(text) > width {
+        true => text.chars().take(width - 1).chain(['…']).collect(),
+        false => format!("{text:width$}"),
+    }
 }
 
 pub(crate) fn columns(text: &str) -> usize {

@@ -14,6 +14,7 @@ use crate::knowledge::check_search;
 use support::conf::{collections, conf, conf_file, macros, read, setting, stanza, table};
 use support::search_time::SearchTime;
 use support::spl::{Macros, Row, Search, World};
+use support::week;
 
 /// The columns that every detection's rows begin with.
 const FIRST_COLUMNS: [&str; 8] = [
@@ -526,6 +527,55 @@ fn no_detection_takes_what_only_comes_close() {
             );
         }
     }
+}
+
+/// The week that `cargo run --example demo -- --serve` plays, read by a first run.
+#[test]
+fn the_invented_week_has_a_break_in_and_nothing_else_to_find() {
+    let now: DateTime<Utc> = "2026-11-25T15:20:00Z".parse().unwrap();
+    let samples = Samples {
+        search_time: week::search_time(),
+        ..Samples::read()
+    };
+    let indexed = (now - TimeDelta::seconds(30)).timestamp().to_string();
+    let events = week::records(now).into_iter().map(|record| {
+        let mut event = samples.event(&serde_json::from_str(&record).unwrap());
+        event.insert("_indextime".to_owned(), vec![indexed.clone()]);
+        event
+    });
+    let mut lookups = samples.search_time.lookups();
+    lookups.remove("ds_actions");
+    let mut past = Past {
+        events: events.collect(),
+        lookups,
+    };
+    past.remember(now);
+    // The detections that combine others come after them.
+    let mut found = BTreeMap::new();
+    for detection in Detection::all() {
+        let (rows, written) = detection.run_and_write(&macros(), &past, now);
+        past.write(&written);
+        let (_, name) = detection.name.split_once(" - ").unwrap();
+        if !rows.is_empty() {
+            found.insert(name.to_owned(), findings(&rows));
+        }
+    }
+    let names: Vec<_> = found.keys().map(String::as_str).collect();
+    assert_eq!(
+        names,
+        [
+            "Administrator added",
+            "Break-in and what followed",
+            "Data leaves by Connect",
+            "Export of users, settings or reports",
+            "Impossible travel",
+            "Mass download",
+            "Password spraying from one address",
+        ],
+        "{found:#?}"
+    );
+    let made = "anna.brandt@example.com made hannah.weiss@example.com administrator of Hollerbach GmbH, Köln";
+    assert_eq!(found["Administrator added"], [made]);
 }
 
 #[test]

@@ -11,8 +11,11 @@
 )]
 
 use std::collections::HashMap;
+use std::fs::{self, Permissions};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous, decode};
@@ -31,13 +34,13 @@ pub const OTHER_ACCOUNT_ID: &str = "d96e2f01-4c8b-4a57-93b0-f5e7182c6da4";
 pub const PRIVATE_KEY: &str = include_str!("../../fixtures/test_only_rsa_pkcs1.pem");
 /// The file that it is in, readable for its owner alone, which no checkout keeps.
 pub fn private_key_path() -> &'static str {
-    const PATH: &str = concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../fixtures/test_only_rsa_pkcs1.pem"
-    );
-    let private = std::os::unix::fs::PermissionsExt::from_mode(0o600);
-    std::fs::set_permissions(PATH, private).unwrap();
-    PATH
+    static PATH: LazyLock<String> = LazyLock::new(|| {
+        let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("../fixtures");
+        let path = fs::canonicalize(fixtures.join("test_only_rsa_pkcs1.pem")).unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        path.into_os_string().into_string().unwrap()
+    });
+    &PATH
 }
 /// The same key as PKCS#8.
 pub const PRIVATE_KEY_PKCS8: &str = include_str!("../../fixtures/test_only_rsa_pkcs8.pem");
@@ -1090,7 +1093,7 @@ fn iso_seconds(seconds: u64) -> String {
 }
 
 /// A GUID that is the same for the same kind and number.
-fn guid(kind: u16, n: usize) -> String {
+pub(crate) fn guid(kind: u16, n: usize) -> String {
     let mixed = ((u64::from(kind) << 32) + n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let (high, middle, low) = (mixed >> 32, mixed >> 12 & 0xfff, mixed & 0xfff);
     format!("{high:08x}-{kind:04x}-4{middle:03x}-8{low:03x}-{n:012x}")

@@ -27,6 +27,9 @@ use super::splunkd::{SESSION_KEY, Splunkd};
 
 /// How long a run may take before it counts as hung.
 pub const DEADLINE: Duration = Duration::from_secs(60);
+/// How often a run that may be ended early is looked after, and how long it then has to end by itself.
+const LOOK: Duration = Duration::from_millis(100);
+const GRACE: Duration = Duration::from_secs(5);
 
 const SECRET_PARAMS: [&str; 3] = ["private_key", "proxy_password", "hec_token"];
 
@@ -249,8 +252,12 @@ impl Input {
 
     /// What splunkd does before it saves the stanza.
     pub fn validate(&self, binary: &Path) -> Outcome {
+        self.start_validation(binary).finish()
+    }
+
+    /// Starts it.
+    pub fn start_validation(&self, binary: &Path) -> Running {
         self.start(binary, &["--validate-arguments"], self.items_xml())
-            .finish()
     }
 
     /// Nobody reads stderr before the process has ended.
@@ -418,13 +425,33 @@ impl Running {
     }
 
     #[track_caller]
-    pub fn finish_within(mut self, deadline: Duration) -> Outcome {
+    pub fn finish_within(self, deadline: Duration) -> Outcome {
+        self.finish_unless(deadline, || false)
+    }
+
+    /// The same, but as soon as `is_over` the process is ended as splunkd ends it when it stops.
+    #[track_caller]
+    pub fn finish_unless(mut self, deadline: Duration, is_over: impl Fn() -> bool) -> Outcome {
         let stdout = self.stdout.take();
         let reader = thread::spawn(move || read_rest(stdout));
-        if self.ended(deadline).is_none() {
-            let _ = self.child.kill();
-            self.stdout_read = reader.join().unwrap();
-            self.fail(&format!("still running after {deadline:?}"));
+        let end = Instant::now() + deadline;
+        loop {
+            let left = end.saturating_duration_since(Instant::now());
+            if self.ended(left.min(LOOK)).is_some() {
+                break;
+            }
+            if is_over() {
+                self.terminate();
+                if self.ended(GRACE).is_none() {
+                    let _ = self.child.kill();
+                }
+                break;
+            }
+            if left.is_zero() {
+                let _ = self.child.kill();
+                self.stdout_read = reader.join().unwrap();
+                self.fail(&format!("still running after {deadline:?}"));
+            }
         }
         self.stdout_read = reader.join().unwrap();
         self.outcome()

@@ -3,9 +3,9 @@
 //! [`conf`], [`search_time`] and [`spl`] do what Splunk does with this app's settings and searches, without Splunk.
 //! [`docusign`], [`splunkd`] with its [`kv_store`], and [`hec`] answer on loopback through the small server of [`http`], which can also fail in
 //! the ways a network does; [`tls`] and [`proxy`] can stand in between. [`input`] starts a binary the way splunkd
-//! does and reads back what it wrote. [`splunk_web`] serves the page Set up to a browser, and [`serve`] keeps it up for a
-//! person. The integration tests, the demo in `examples/` and the benchmark share this
-//! crate, so that all three tell the same story about Docusign and Splunk.
+//! does and reads back what it wrote. [`splunk_web`] serves the page Set up to a browser, and [`week`] is what happens at
+//! Docusign meanwhile. The integration tests, the demo in `examples/` and the benchmark share this crate, so that all
+//! three tell the same story about Docusign and Splunk.
 
 #![expect(
     missing_docs,
@@ -25,9 +25,9 @@ pub mod input;
 pub mod kv_store;
 pub mod proxy;
 pub mod search_time;
-pub mod serve;
 pub mod spl;
 pub mod splunk_web;
 pub mod splunkd;
 pub mod terminal;
 pub mod tls;
+pub mod week;

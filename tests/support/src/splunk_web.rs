@@ -17,7 +17,8 @@ use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,7 @@ use tempfile::TempDir;
 use super::conf::{conf, read};
 use super::docusign::{Docusign, Door};
 use super::http::{Reply, Request, Server};
-use super::input::{DEADLINE, Input, Outcome};
+use super::input::{DEADLINE, Input, LogLine, Outcome};
 use super::splunkd::{SESSION_KEY, Splunkd};
 
 const APP: &str = "ds_monitor";
@@ -67,7 +68,16 @@ type Key = (String, String);
 type Refusal = (u16, String);
 type Answer = Result<Reply, Refusal>;
 
-/// A running stand-in, which stops when it is dropped.
+/// What came of a run of an input.
+pub struct Ran {
+    /// `ds_monitor://<name>`.
+    pub input: String,
+    /// The text of each event.
+    pub events: Vec<String>,
+    pub log: Vec<LogLine>,
+}
+
+/// A running stand-in. When it is dropped, its inputs are ended and its files are removed.
 pub struct SplunkWeb {
     web: Arc<Web>,
     server: Server,
@@ -83,7 +93,21 @@ struct Web {
     home: TempDir,
     port: u16,
     stopping: AtomicBool,
+    /// How many processes of inputs there are.
+    processes: Mutex<usize>,
+    process_ended: Condvar,
+    ran: Sender<Ran>,
     state: Mutex<State>,
+}
+
+/// A process of an input, from before its start until nothing of it is left.
+struct Process<'a>(&'a Web);
+
+impl Drop for Process<'_> {
+    fn drop(&mut self) {
+        *self.0.processes.lock().unwrap() -= 1;
+        self.0.process_ended.notify_all();
+    }
 }
 
 struct State {
@@ -127,8 +151,14 @@ struct Line {
 }
 
 impl SplunkWeb {
-    /// Serves the page on `listener`; `programs` is the folder of the real binaries, and inputs collect from `docusign`.
-    pub fn start(listener: TcpListener, programs: &Path, docusign: &Docusign) -> Self {
+    /// Serves the page on `listener`; `programs` is the folder of the real binaries, inputs collect from `docusign`, and
+    /// `ran` is told of every run.
+    pub fn start(
+        listener: TcpListener,
+        programs: &Path,
+        docusign: &Docusign,
+        ran: Sender<Ran>,
+    ) -> Self {
         let port = listener.local_addr().unwrap().port();
         let home = TempDir::new().unwrap();
         let lookups = home.path().join("etc/apps/ds_monitor/lookups");
@@ -149,6 +179,9 @@ impl SplunkWeb {
             home,
             port,
             stopping: AtomicBool::new(false),
+            processes: Mutex::default(),
+            process_ended: Condvar::new(),
+            ran,
             state: Mutex::new(State {
                 sessions: 0,
                 is_logged_out: false,
@@ -197,10 +230,12 @@ impl SplunkWeb {
 
 impl Drop for SplunkWeb {
     fn drop(&mut self) {
-        self.web.stopping.store(true, Ordering::SeqCst);
+        self.web.end_processes();
         if let Some(scheduler) = self.scheduler.take() {
             let _ = scheduler.join();
         }
+        // An open connection of a browser may hold on to the rest for longer than the process lives.
+        let _ = fs::remove_dir_all(self.web.home.path());
     }
 }
 
@@ -672,9 +707,13 @@ impl Web {
 
     /// The real binary has the word; splunkd only puts something in front of what it says.
     fn validate(&self, kind: &str, name: &str, params: &Params) -> Result<(), Refusal> {
+        let Some(_process) = self.process() else {
+            return Err((503, "splunkd is stopping".to_owned()));
+        };
         let outcome = self
             .input(kind, name, params)
-            .validate(&self.programs.join(kind));
+            .start_validation(&self.programs.join(kind))
+            .finish_unless(DEADLINE, || self.is_stopping());
         if outcome.status.success() {
             return Ok(());
         }
@@ -699,9 +738,29 @@ impl Web {
 
     // ---- runs ----
 
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::SeqCst)
+    }
+
+    /// Leave to start a process, which is given until everything stops.
+    fn process(&self) -> Option<Process<'_>> {
+        let mut processes = self.processes.lock().unwrap();
+        (!self.is_stopping()).then(|| {
+            *processes += 1;
+            Process(self)
+        })
+    }
+
+    /// Starts no process any more, and waits for those that there are, which are being ended.
+    fn end_processes(&self) {
+        let processes = self.processes.lock().unwrap();
+        self.stopping.store(true, Ordering::SeqCst);
+        drop(self.process_ended.wait_while(processes, |n| *n > 0));
+    }
+
     fn keep_schedule(self: Arc<Self>) {
         let mut runs: Vec<JoinHandle<()>> = vec![];
-        while !self.stopping.load(Ordering::SeqCst) {
+        while !self.is_stopping() {
             for (kind, name) in self.take_due() {
                 let web = self.clone();
                 runs.push(thread::spawn(move || web.run(&kind, &name)));
@@ -727,14 +786,16 @@ impl Web {
     }
 
     fn run(&self, kind: &str, name: &str) {
-        let Some(params) = self.splunkd.input(kind, name) else {
+        let (Some(params), Some(_process)) = (self.splunkd.input(kind, name), self.process())
+        else {
             return;
         };
         if params.get("disabled").map(String::as_str) != Some("1") {
             let input = self.input(kind, name, &params);
             let mut running = input.spawn(&self.programs.join(kind));
             running.stdin = None;
-            self.keep(kind, name, &params, &running.finish_within(DEADLINE));
+            let outcome = running.finish_unless(DEADLINE, || self.is_stopping());
+            self.keep(kind, name, &params, &outcome);
         }
         let interval = params.get("interval").map(String::as_str);
         let interval = interval.unwrap_or_default().parse();
@@ -754,6 +815,12 @@ impl Web {
         };
         let text = |key: &str| params.get(key).cloned();
         let events = outcome.events();
+        // Nobody may want to know.
+        let _ = self.ran.send(Ran {
+            input: input.clone(),
+            events: events.iter().map(|event| event.data.clone()).collect(),
+            log: outcome.log_lines(),
+        });
         let mut state = self.state();
         state.events.extend(events.into_iter().map(|event| {
             Event {
@@ -850,8 +917,12 @@ impl Web {
             }
             "next-stream" => {
                 let next = self.docusign.count(Door::Stream) + 1;
-                let status = get("status").parse().unwrap();
-                self.docusign.fault(next, Reply::json(status, get("body")));
+                let reply = match get("status") {
+                    // Docusign says nothing at all.
+                    "" => Reply::stall(),
+                    status => Reply::json(status.parse().unwrap(), get("body")),
+                };
+                self.docusign.fault(next, reply);
             }
             _ => return Reply::text(404, "text/plain", "no such word"),
         }

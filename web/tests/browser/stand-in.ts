@@ -68,6 +68,8 @@ export class StandIn {
         for await (const line of lines) {
             const address = /^The page Set up:\s+(\S+)/.exec(line)?.[1];
             if (address !== undefined) {
+                // What the inputs bring is written there too, and must not fill the pipe.
+                child.stdout.resume();
                 const standIn = new StandIn(child, address);
                 await standIn.script('consented', { scopes: 'impersonation signature organization_read user_read permission_read group_read' });
                 return standIn;
