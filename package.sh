@@ -89,7 +89,7 @@ fi
 # pip leaves alone what is there already, and needs no network for that. A folder that python made before its venv module
 # was complete has no pip and is made again.
 install_zig() {
-  note 'fetching zig (100 MB the first time)'
+  if [ -x "$tools/bin/python" ]; then note 'looking for zig'; else note 'fetching zig from PyPI (100 MB)'; fi
   { "$tools/bin/python" -m pip --version || python3 -m venv --clear "$tools"; } >/dev/null 2>&1 &&
     "$tools/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
       -r .package/requirements.txt >&2 &&
@@ -102,9 +102,11 @@ build_page() {
   node=$(node -p 'process.versions.node.split(".")[0]' 2>/dev/null) && command -v npm >/dev/null ||
     die "the page Set up is built with Node.js 20 or newer and its npm, which are not here"
   [ "$node" -ge 20 ] || die "the page Set up is built with Node.js 20 or newer, and this is $(node --version)"
+  note 'fetching the packages of the page Set up from the npm registry'
+  (cd web && npm ci --no-audit --no-fund --loglevel=error) >&2 ||
+    die "the packages of the page Set up could not be fetched (they come from the npm registry)"
   note "building the page Set up with Node.js $(node --version)"
-  (cd web && npm ci --no-audit --no-fund --loglevel=error && npm run --silent build) >&2 ||
-    die "the page Set up could not be built (its packages come from the npm registry)"
+  (cd web && npm run --silent build) >&2 || die "the page Set up could not be built"
 }
 
 # Debian has a newer rustc together with a standard library for aarch64. Both are unpacked beside, and nothing is
@@ -113,7 +115,7 @@ debian_rustc() {
   local debian=$out/debian root=$out/debian/root apt llvm std
   if [ ! -x "$root/rustc" ]; then
     command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || return 1
-    note 'fetching the standard library for aarch64 from Debian (130 MB)'
+    note "fetching Debian's lists of packages"
     rm -rf "$debian"
     mkdir -p "$debian"/{lists/partial,cache/archives/partial,debs,root}
     apt=(-qq -o APT::Architecture=amd64 -o APT::Architectures::=amd64 -o APT::Architectures::=arm64
@@ -121,8 +123,10 @@ debian_rustc() {
     apt-get "${apt[@]}" update >&2 || return 1
     std=$(apt-cache "${apt[@]}" depends rustc-web | grep -om1 'libstd-rust-web-[0-9.]*') || return 1
     llvm=$(apt-cache "${apt[@]}" depends "$std" | grep -om1 'libllvm[0-9]*') || return 1
+    note 'fetching the standard library for aarch64 from Debian (130 MB)'
     (cd "$debian/debs" && apt-get "${apt[@]}" download rustc-web "$std" "$llvm" libstd-rust-web-dev \
       libstd-rust-web-dev:arm64 >&2) || return 1
+    note 'unpacking it'
     for deb in "$debian"/debs/*.deb; do dpkg-deb -x "$deb" "$root"; done
     printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' \
       "'$root/usr/lib/x86_64-linux-gnu'" "'$root/usr/bin/rustc'" >"$root/rustc"
@@ -134,11 +138,16 @@ debian_rustc() {
 # The compiler that has the standard library for a target.
 rustc_for() {
   local target=$1
+  if [ -d "$(rustc --print target-libdir --target "$target")" ]; then
+    command -v rustc
+    return
+  fi
+  note "adding the standard library for $target with rustup, for three minutes at most"
   # Where rustup's server does not answer, rustup would wait for it for a long time.
-  if [ -d "$(rustc --print target-libdir --target "$target")" ] ||
-    timeout 180 rustup target add "$target" >/dev/null 2>&1; then
+  if timeout 180 rustup target add "$target" >/dev/null 2>&1; then
     command -v rustc
   else
+    note "rustup could not add it; Debian has it too"
     debian_rustc || die "there is no standard library for $target: neither rustup nor Debian's packages can be reached"
   fi
 }
@@ -169,6 +178,7 @@ build_programs() {
       cargo zigbuild --release --locked --bins --target "$target.$glibc" --target-dir "$out/build-$arch" >&2
   elif [ "$arch" = x86_64 ]; then
     set_flags rustc
+    note "building the programs for this machine's glibc, which takes some minutes"
     built=$out/build-plain/release
     cargo build --release --locked --bins --target-dir "$out/build-plain" >&2
     # The names of the symbol versions a program asks for are in it as plain text, so that no binutils are needed.

@@ -9,6 +9,7 @@
 
 #![expect(
     clippy::print_stdout,
+    clippy::print_stderr,
     clippy::unwrap_used,
     clippy::disallowed_methods,
     reason = "a benchmark prints, measures time, and fails by panicking"
@@ -45,11 +46,13 @@ const IDLE_INPUTS: usize = 200;
 const BEAT: Duration = Duration::from_secs(60);
 const MOST_IDLE_CPU: Duration = Duration::from_secs(2);
 
+/// Said beforehand, on the standard error; the standard output has only the tables.
+const DURATION: &str = "This takes about two minutes, and one more with peer.py. The tables come at the end of each part.";
+
 fn main() {
     let docusign = Docusign::new()
         .records(sample_records(0..RECORDS))
         .prerender(PAGE);
-    println!("{RECORDS} records in pages of {PAGE}, best of {ROUNDS} runs in turns\n");
     let mut contenders = vec![
         Contender::new("ds_monitor", |folder| ds_monitor(&docusign, folder)),
         Contender::new("to HEC", |folder| to_hec(&docusign, folder, Hec::new())),
@@ -66,11 +69,12 @@ fn main() {
                 Contender::new("peer.py", move |folder| peer(&python, docusign, folder)),
             );
         }
-        None => println!(
+        None => eprintln!(
             "peer.py is skipped: pip install splunk-sdk pyjwt cryptography requests python-dateutil, \
-             and name that Python in PYTHON\n"
+             and name that Python in PYTHON."
         ),
     }
+    eprintln!("{DURATION}");
     for _ in 0..ROUNDS {
         for contender in &mut contenders {
             contender.run();
@@ -78,13 +82,16 @@ fn main() {
     }
     print_table(&contenders);
 
-    println!("\nten times the pages");
     let many = Docusign::new()
         .records(sample_records(0..10 * RECORDS))
         .prerender(PAGE);
     let folder = TempDir::new().unwrap();
     let run = measure(&mut ds_monitor(&many, folder.path()));
-    println!("  peak memory {:.1} MiB", run.peak_mib());
+    println!();
+    also(
+        "ds_monitor, ten times the pages",
+        &format!("{:.1} MiB at most", run.peak_mib()),
+    );
     drop(many);
 
     docusign.latency(LATENCY);
@@ -92,11 +99,13 @@ fn main() {
     let run = measure(&mut ds_monitor(&docusign, folder.path()));
     // The pages, and the question whether there is more.
     let waited = LATENCY * u32::try_from(RECORDS / PAGE + 1).unwrap();
-    println!("\n{} ms of latency a page", LATENCY.as_millis());
-    println!(
-        "  {:.2} s, {:.1} % over the latency alone",
-        run.wall.as_secs_f64(),
-        100.0 * (run.wall.as_secs_f64() / waited.as_secs_f64() - 1.0)
+    also(
+        &format!("ds_monitor, {} ms of latency per page", LATENCY.as_millis()),
+        &format!(
+            "{:.2} s, {:.1} % over the latency alone",
+            run.wall.as_secs_f64(),
+            100.0 * (run.wall.as_secs_f64() / waited.as_secs_f64() - 1.0)
+        ),
     );
 
     late_acknowledgements();
@@ -107,7 +116,15 @@ fn main() {
     let best = (0..20)
         .map(|_| measure(&mut Job::of(&mut scheme, "")).wall)
         .min();
-    println!("\n--scheme\n  {:.1} ms", best.unwrap().as_secs_f64() * 1e3);
+    also(
+        "--scheme",
+        &format!("{:.1} ms", best.unwrap().as_secs_f64() * 1e3),
+    );
+}
+
+/// A row below the table.
+fn also(what: &str, figures: &str) {
+    println!("{what:<52}{figures}");
 }
 
 /// The same records to an event collector that acknowledges nothing, and to one that takes its time to.
@@ -116,29 +133,31 @@ fn late_acknowledgements() {
         .records(sample_records(0..LATE_RECORDS))
         .prerender(PAGE);
     docusign.latency(LATENCY);
-    println!(
-        "\n{LATE_RECORDS} records to an event collector, {} ms of latency a page",
-        LATENCY.as_millis()
-    );
     let run = |name: &str, hec: Hec| {
         let folder = TempDir::new().unwrap();
         let mut job = to_hec(&docusign, folder.path(), hec);
         let run = measure(&mut job);
         assert_eq!(job.hec.unwrap().count(), LATE_RECORDS, "{name}");
         let rate = LATE_RECORDS as f64 / run.wall.as_secs_f64();
-        println!(
-            "  {name:<32}{:>8.2} s{rate:>10.0} events/s{:>8.1} MiB",
-            run.wall.as_secs_f64(),
-            run.peak_mib()
+        also(
+            name,
+            &format!(
+                "{:.2} s, {rate:.0} events/s, {:.1} MiB at most",
+                run.wall.as_secs_f64(),
+                run.peak_mib()
+            ),
         );
         assert!(run.peak_mib() <= MOST_MIB, "{name} takes too much memory");
         rate
     };
-    let without = run("without acknowledgements", Hec::new());
+    let without = run("to HEC, the same latency", Hec::new());
     let late = Hec::new().acknowledge(true).ack_after(ACKNOWLEDGEMENT);
-    let with = run("acknowledgements after 2 s", late);
+    let with = run("to HEC, the same latency, ack after 2 s", late);
     let ratio = with / without;
-    println!("  {:.0} % of the throughput", 100.0 * ratio);
+    also(
+        "to HEC, throughput that late ack leaves",
+        &format!("{:.0} %", 100.0 * ratio),
+    );
     assert!(ratio >= LEAST_RATIO, "acknowledgements hold up the rest");
 }
 
@@ -186,12 +205,17 @@ fn idle_inputs() {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
         line.split_whitespace().nth(1).unwrap().parse().unwrap()
     };
-    println!(
-        "\n{IDLE_INPUTS} inputs with nothing new, every {} s\n  {:.2} s of CPU per minute, {:.1} MiB, {} threads",
-        BEAT.as_secs(),
-        cpu.as_secs_f64(),
-        figure("VmRSS:") / 1024.0,
-        figure("Threads:")
+    also(
+        &format!(
+            "{IDLE_INPUTS} inputs with nothing new, every {} s",
+            BEAT.as_secs()
+        ),
+        &format!(
+            "{:.2} s of CPU per minute, {:.1} MiB, {} threads",
+            cpu.as_secs_f64(),
+            figure("VmRSS:") / 1024.0,
+            figure("Threads:")
+        ),
     );
     service.kill().unwrap();
     service.wait().unwrap();

@@ -28,6 +28,11 @@ pub(crate) const QUOTE_WIDTH: usize = WIDTH - 4;
 const EVENT_TIME: usize = 12;
 const EVENT_STATUS: usize = 7;
 
+/// Columns of its place, and the width from which on the country is part of it.
+const CITY: usize = 8;
+const CITY_AND_COUNTRY: usize = 18;
+const COUNTRY_FROM: usize = 100;
+
 /// How much is shown.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
@@ -134,17 +139,26 @@ impl Screen {
         self.fitted_row(&cells)
     }
 
-    /// A row of what inputs bring: time, who, what, where, status. The middle ones share what is left.
+    /// A row of what inputs bring: time, who, what, where, status.
     pub(crate) fn event_row(&mut self, cells: [(&str, Style); 5]) -> Result<()> {
-        let (time, status) = (EVENT_TIME, EVENT_STATUS);
-        let rest = self.width - time - status - 10;
-        let widths = [time, rest * 3 / 10, rest * 2 / 5, rest * 3 / 10, status];
+        let place = match self.is_narrow() {
+            true => CITY,
+            false => CITY_AND_COUNTRY,
+        };
+        let rest = self.width - EVENT_TIME - place - EVENT_STATUS - 10;
+        let who = rest * 2 / 5;
+        let widths = [EVENT_TIME, who, rest - who, place, EVENT_STATUS];
         let cells: Vec<_> = cells
             .into_iter()
             .zip(widths)
             .map(|((text, style), width)| (text, style, width))
             .collect();
         self.fitted_row(&cells)
+    }
+
+    /// Whether there is no room for a country beside its city.
+    pub(crate) fn is_narrow(&self) -> bool {
+        self.width < COUNTRY_FROM
     }
 
     /// Cells of a fixed width.

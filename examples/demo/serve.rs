@@ -222,7 +222,10 @@ fn show_events(screen: &mut Screen, search_time: &SearchTime, events: &[String])
             1 => first(&["event_name"]),
             times => format!("{times} × {}", first(&["event_name"])),
         };
-        let place = [first(&["src_city"]), first(&["src_country"])].join(", ");
+        let place = match screen.is_narrow() {
+            true => first(&["src_city"]),
+            false => [first(&["src_city"]), first(&["src_country"])].join(", "),
+        };
         let (status, style) = match first(&["status"]).as_str() {
             "success" => ("success", Style::Green),
             "failure" => ("failure", Style::Red),

@@ -1,5 +1,10 @@
 //! The demo keeps to one screen, however wide that is. `--serve` stays until a signal, and then leaves nothing behind.
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "the demo is waited for by the machine's own clock, and the stand-in's answers are short"
+)]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
@@ -35,7 +40,8 @@ fn command(width: usize, arguments: &[&str]) -> Command {
 
 /// An address or a path has no place to break at.
 fn fits(line: &str, width: usize) -> bool {
-    line.contains("://") || line.contains("path") || line.chars().count() <= width
+    let mut words = line.split(' ');
+    line.chars().count() <= width || words.any(|word| word.contains("://") || word.starts_with('/'))
 }
 
 #[test]
@@ -147,6 +153,13 @@ impl Serving {
     }
 }
 
+impl Drop for Serving {
+    fn drop(&mut self) {
+        let _ = self.demo.kill();
+        let _ = self.demo.wait();
+    }
+}
+
 /// A browser that has logged in.
 struct Browser {
     client: Client,
@@ -229,9 +242,9 @@ fn serve_shows_what_inputs_bring_and_a_signal_leaves_nothing_behind() {
         browser.post(INPUTS, &parameters);
         serving.after("ds_monitor://prod: ");
         serving.after("failure");
-        serving.after("Anna Brandt");
+        serving.after("Anna B");
         serving.after("60 × ");
-        let end = serving.after("Connect conf");
+        let end = serving.after("Connect");
         assert!(end.ends_with("success"), "{end}");
         for line in &serving.said {
             assert!(fits(line, width), "{width}: {line}");
