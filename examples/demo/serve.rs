@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::thread;
@@ -64,18 +65,17 @@ pub(crate) fn serve(mut screen: Screen, programs: &Path, port: u16) -> Result<()
     introduce(&mut screen, &web.url(), &docusign.url())?;
     // A screen may stop for as long as it likes; a signal is heard in any case.
     let shows = thread::spawn(move || {
-        let shown = show(&mut screen, &docusign, &runs, next);
+        let shown = catch_unwind(AssertUnwindSafe(|| {
+            show(&mut screen, &docusign, &runs, next)
+        }));
         let _ = (&ask).write_all(&[ENDED]);
-        shown
+        shown.unwrap_or_else(|_| Err(anyhow!("a stand-in failed, as told above")))
     });
     let mut reason = [0];
     asked.read_exact(&mut reason)?;
     drop(web);
     match reason {
-        [ENDED] => {
-            let shown = shows.join();
-            shown.unwrap_or_else(|_| Err(anyhow!("a stand-in failed, as told above")))
-        }
+        [ENDED] => shows.join().unwrap_or(Ok(())),
         _ => Ok(()),
     }
 }
@@ -173,13 +173,13 @@ fn show_run(screen: &mut Screen, search_time: &SearchTime, run: &Ran) -> Result<
         show_events(screen, search_time, &run.events)?;
     }
     for line in refreshed.chain(troubles) {
-        screen.brief_title(&format!("{}: {}", run.input, line.level))?;
         let style = match line.level.as_str() {
             "INFO" => Style::Green,
             "WARN" => Style::Yellow,
             _ => Style::Red,
         };
-        screen.brief(&line.sentence, style)?;
+        screen.brief_title(&run.input)?;
+        screen.brief(&format!("{} {}", line.level, line.sentence), style)?;
     }
     Ok(())
 }
