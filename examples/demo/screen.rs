@@ -8,7 +8,7 @@ use support::input::LogLine;
 
 use crate::records::short;
 
-/// Columns of the widest line of the story.
+/// Columns of the widest line of the story, and of a table that would fall apart where there is more room.
 pub(crate) const WIDTH: usize = 120;
 
 /// Columns of the narrowest and the widest terminal that the one screen is fitted to.
@@ -29,7 +29,7 @@ const EVENT_TIME: usize = 12;
 const EVENT_STATUS: usize = 7;
 
 /// Columns of its place, and the width from which on the country is part of it.
-const CITY: usize = 8;
+const CITY: usize = 6;
 const CITY_AND_COUNTRY: usize = 18;
 const COUNTRY_FROM: usize = 100;
 
@@ -145,7 +145,7 @@ impl Screen {
             true => CITY,
             false => CITY_AND_COUNTRY,
         };
-        let rest = self.width - EVENT_TIME - place - EVENT_STATUS - 10;
+        let rest = self.width.min(WIDTH) - EVENT_TIME - place - EVENT_STATUS - 10;
         let who = rest * 2 / 5;
         let widths = [EVENT_TIME, who, rest - who, place, EVENT_STATUS];
         let cells: Vec<_> = cells

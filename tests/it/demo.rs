@@ -18,6 +18,8 @@ use reqwest::blocking::Client;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use support::input::DEADLINE;
+
 /// Lines that every terminal has room for.
 const SCREEN: usize = 40;
 
@@ -146,7 +148,10 @@ impl Serving {
         let id = self.demo.id().to_string();
         let sent = Command::new("kill").args([signal, &id]).status().unwrap();
         assert!(sent.success());
+        let asked = Instant::now();
         assert!(self.demo.wait().unwrap().success(), "{signal}");
+        // By itself the run would last for longer.
+        assert!(asked.elapsed() < DEADLINE / 2, "{signal} ended no run");
         assert_eq!(self.inputs(), [""; 0], "{signal}");
         let left: Vec<_> = fs::read_dir(self.files.path()).unwrap().collect();
         assert!(left.is_empty(), "{signal}: {left:?}");
