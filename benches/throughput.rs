@@ -5,7 +5,8 @@
 //! side by side: wall time, CPU time, peak memory, events a second. `to HEC` and `to HEC, ack` deliver the same records
 //! to an event collector that does nothing but count them, without and with acknowledgements. Then it shows that memory
 //! does not grow with the number of pages, that latency is all that is waited for, and that acknowledgements which take
-//! their time hold up nothing but the end, and what a service with many inputs costs that have nothing new. `PYTHON` names a Python that has the peer's modules.
+//! their time hold up nothing but the end, and what a service with many inputs costs that have nothing new. `PYTHON`
+//! names a Python that has the peer's modules.
 
 #![expect(
     clippy::print_stdout,
@@ -46,8 +47,8 @@ const IDLE_INPUTS: usize = 200;
 const BEAT: Duration = Duration::from_secs(60);
 const MOST_IDLE_CPU: Duration = Duration::from_secs(2);
 
-/// Said beforehand, on the standard error; the standard output has only the tables.
-const DURATION: &str = "This takes about two minutes, and one more with peer.py. The tables come at the end of each part.";
+/// Said beforehand, on the standard error: the standard output has only the table.
+const DURATION: &str = "This takes about two minutes, and one more with peer.py.";
 
 fn main() {
     let docusign = Docusign::new()
