@@ -373,9 +373,11 @@ pub fn records(now: DateTime<Utc>) -> Vec<String> {
             }
         }
     }
-    let week = now - TimeDelta::days(DAYS)..now;
-    deeds.retain(|deed| week.contains(&deed.time));
-    deeds.extend(break_in(now));
+    let (week, break_in) = (now - TimeDelta::days(DAYS)..now, break_in(now));
+    // Nobody else does anything meanwhile, so that it stays together where it is shown.
+    let meanwhile = break_in[0].time..=break_in[break_in.len() - 1].time;
+    deeds.retain(|deed| week.contains(&deed.time) && !meanwhile.contains(&deed.time));
+    deeds.extend(break_in);
     deeds.sort_by_key(|deed| deed.time);
     let deeds = deeds.iter().enumerate();
     deeds.map(|(n, deed)| deed.record(n)).collect()
