@@ -41,7 +41,8 @@ const SHOWN: usize = 30;
 /// What the one who shows the runs writes into the pipe of the signals when that came to an end; a signal writes `X`.
 const ENDED: u8 = b'!';
 
-const CONSENT: &str = "/oauth/auth?scope=impersonation%20signature%20organization_read%20user_read";
+/// What the page Set up asks the consent for.
+const CONSENT: &str = "/oauth/auth?scope=impersonation%20signature%20organization_read%20user_read%20permission_read%20group_read";
 
 /// Serves until a signal. `programs` is the folder of the real programs.
 pub(crate) fn serve(mut screen: Screen, programs: &Path, port: u16) -> Result<()> {
