@@ -629,7 +629,6 @@ fn every_macro_of_a_detection_changes_what_it_finds() {
     assert_eq!(used_anywhere, about_detections.collect());
 }
 
-/// What you name in a lookup is left out, or found, as the sample says.
 #[test]
 fn a_privileged_profile_is_known_by_its_number_and_by_its_name() {
     let samples = Samples::read();
@@ -651,6 +650,7 @@ fn a_privileged_profile_is_known_by_its_number_and_by_its_name() {
     assert_eq!(has_profile("700000"), 0);
 }
 
+/// What you name in a lookup is left out, or found, as the sample says.
 #[test]
 fn every_lookup_of_a_detection_changes_what_it_finds() {
     let samples = Samples::read();
