@@ -249,10 +249,12 @@ impl Runner<'_> {
                 by,
                 span,
             } => {
-                let mut found = events(self.world)?;
-                if let Some(filter) = filter {
-                    found = self.keep(filter, found)?;
-                }
+                let found = events(self.world)?;
+                let found = match filter {
+                    Some(filter) => self.taken(filter, found)?,
+                    None => found,
+                };
+                let mut found: Vec<Row> = found.into_iter().cloned().collect();
                 if span.is_some() {
                     found = rows::bin("_time", *span, "_time", found)?;
                 }
