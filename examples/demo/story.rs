@@ -257,13 +257,16 @@ fn give_names(screen: &mut Screen, stage: &Stage) -> Result<Vec<Names>> {
     screen.heading("Names for the GUIDs")?;
     screen.say(
         "Once a day Splunk starts the other program, ds_lookups. Its input names that of ds_monitor, whose addresses, \
-         user and key it uses. Only the consent is new, to three more scopes: signature, organization_read, user_read.",
+         user and key it uses. Only the consent is new, to five more scopes: signature, \
+         organization_read, user_read, permission_read and group_read.",
     )?;
     let scopes = [
         "impersonation",
         "signature",
         "organization_read",
         "user_read",
+        "permission_read",
+        "group_read",
     ];
     stage.docusign.consented_scopes(&scopes);
     let told = shortened(&stage.lookups.input_xml());
@@ -275,8 +278,8 @@ fn give_names(screen: &mut Screen, stage: &Stage) -> Result<Vec<Names>> {
     let calls = stage.docusign.requests().len();
     let outcome = stage.refresh()?;
     screen.say(
-        "It asks Docusign for all users, accounts and organizations and fills the lookup files of the app, which have \
-         no rows as shipped. Its log, and the main columns of ds_accounts.csv:",
+        "It asks Docusign for all users, accounts, organizations, permission profiles and groups, and fills the lookup \
+         files of the app, which have no rows as shipped. Its log, and the main columns of ds_accounts.csv:",
     )?;
     screen.log(&outcome.log_lines(), &[])?;
 
