@@ -1319,7 +1319,7 @@ fn what_a_detection_reads_does_not_depend_on_how_splunk_reverses_a_lookup() {
 
 /// The days of events that all scheduled searches read on one day.
 #[test]
-fn all_scheduled_searches_read_less_than_55_days_of_events_a_day() {
+fn all_scheduled_searches_read_less_than_sixty_days_of_events_a_day() {
     let mut days = BTreeMap::new();
     for (name, settings) in conf("savedsearches") {
         let search = Detection { name, settings };
@@ -1357,7 +1357,7 @@ fn all_scheduled_searches_read_less_than_55_days_of_events_a_day() {
     }
     let sum: f64 = days.values().sum();
     assert!(days.len() > 20, "{days:?}");
-    assert!(sum < 55.0, "{sum}: {days:#?}");
+    assert!(sum < 60.0, "{sum}: {days:#?}");
 }
 
 /// What Enterprise Security 8 reads of a detection. What names one of its actions stands in a file of its own, so that
