@@ -38,7 +38,7 @@ const SEVERITIES: [(&str, &str); 4] = [
 
 /// Macros that say nothing about what counts: where the events are, how people are shown, how a row is shortened and
 /// kept. Those that read a lookup have a test of their own.
-const PLACES: [&str; 12] = [
+const PLACES: [&str; 13] = [
     "ds_monitor_no_service_users",
     "ds_monitor_no_allowed_addresses",
     "ds_monitor_no_allowed_countries",
@@ -48,6 +48,7 @@ const PLACES: [&str; 12] = [
     "ds_monitor_first_values(2)",
     "ds_monitor_size(1)",
     "ds_monitor_finding(1)",
+    "ds_monitor_finding(2)",
     "ds_monitor_client",
     "ds_monitor_chain",
     "ds_monitor_remember",
@@ -627,6 +628,65 @@ fn every_macro_of_a_detection_changes_what_it_finds() {
             && (name.ends_with("_threshold") || name != "ds_monitor_log")
     });
     assert_eq!(used_anywhere, about_detections.collect());
+}
+
+/// A later run moves the end of a finding. What came after its beginning has still come after it.
+#[test]
+fn a_chain_is_found_however_long_its_first_step_goes_on() {
+    let samples = Samples::read();
+    let new_client = |minutes_ago: u32, action: &str, times: u32| {
+        json!({
+            "minutes_ago": minutes_ago, "by": "ben", "object": "Document", "action": action, "times": times,
+            "minutes_apart": 0.1, "source": "API", "integratorKey": "0c9b8a7d-6e5f-4d3c-2b1a-f0e1d2c3b4a5",
+        })
+    };
+    let long_known = json!({
+        "minutes_ago": 28800, "by": "ada", "object": "User", "action": "Login", "result": "Success",
+    });
+    for (why, now_and_later) in [
+        (
+            "the download is the last call",
+            vec![new_client(30, "Downloaded", 60)],
+        ),
+        (
+            "the client goes on",
+            vec![new_client(30, "Downloaded", 60), new_client(5, "Viewed", 3)],
+        ),
+    ] {
+        let mut past = samples.past(&json!([long_known]));
+        let records = samples.past(&Value::Array(now_and_later));
+        past.events.extend(records.events);
+        // Twice, as the windows of two runs overlap.
+        for name in ["New API client", "Mass download", "New API client"] {
+            let detection = saved_search(&format!("Docusign Detection - {name}"));
+            let (found, written) = detection.run_and_write(&macros(), &past, samples.now);
+            assert_eq!(found.len(), 1, "{why}, {name}: {found:#?}");
+            past.write(&written);
+        }
+        let chain = saved_search("Docusign Detection - New client and then a mass download");
+        let found = findings(&chain.run(&macros(), &past, samples.now));
+        assert_eq!(found.len(), 1, "{why}");
+    }
+}
+
+/// Who makes a harmless change first must not hide what follows within the hour.
+#[test]
+fn a_second_setting_changed_within_the_hour_is_a_finding_of_its_own() {
+    let samples = Samples::read();
+    let change = |minutes_ago: u32, setting: &str| {
+        json!([{
+            "minutes_ago": minutes_ago, "by": "cleo", "object": "Account", "action": setting,
+        }])
+    };
+    let detection = saved_search("Docusign Detection - Security setting changed");
+    let ids = |past: &Past| -> Vec<Value> {
+        let found = detection.run(&macros(), past, samples.now);
+        found.iter().map(|row| column(row, "finding_id")).collect()
+    };
+    let first = ids(&samples.past(&change(20, "PasswordRulesUpdated")));
+    let second = ids(&samples.past(&change(10, "DocumentRetentionPolicyUpdated")));
+    assert_eq!((first.len(), second.len()), (1, 1));
+    assert_ne!(first, second);
 }
 
 #[test]
