@@ -1,5 +1,6 @@
 use std::fs;
 use std::io::Read;
+use std::iter;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
@@ -397,9 +398,16 @@ impl Ledger {
             _ => 0,
         };
         let saved_before = (self.saved.before, self.saved.cursor);
-        let pages = std::iter::once(&saved_before).chain(&pages);
-        let likely = pages.rev().take(1 + unsure);
-        likely.map(|(before, cursor)| (*cursor, *before)).collect()
+        let pages = iter::once(saved_before).chain(pages);
+        let mut likely: Vec<_> = pages.rev().take(1 + unsure).collect();
+        // A run that is the first to ignore start_from saves that, with the position that it begins at.
+        if self.saved.open && likely.contains(&saved_before) {
+            likely.push((read.start, read.start));
+        }
+        likely
+            .into_iter()
+            .map(|(before, cursor)| (cursor, before))
+            .collect()
     }
 }
 
@@ -438,6 +446,8 @@ pub(crate) fn pass_time(random: &mut Random) {
 /// Cuts one run off after the other, until one comes to its end.
 fn everything_arrives(mut ledger: Ledger, cut: Cut, random: &mut Random) {
     let (records, page) = (ledger.tape.len(), ledger.tape.size(0..ledger.page));
+    // So few that chance cannot bring everything in fewer than six runs.
+    let most_pages = records / ledger.page / 6;
     let mut runs = 0;
     loop {
         runs += 1;
@@ -448,10 +458,10 @@ fn everything_arrives(mut ledger: Ledger, cut: Cut, random: &mut Random) {
             // Exactly to the end of a page.
             2..5 => {
                 let start = ledger.saved.start();
-                let end = start + ledger.page * (1 + random.below(6));
+                let end = start + ledger.page * (1 + random.below(most_pages));
                 ledger.tape.size(start..end.min(records))
             }
-            _ => random.below(page * 8),
+            _ => random.below(page * most_pages),
         };
         let ended = match reading.read_irregularly(size, random) {
             true => {
