@@ -504,3 +504,26 @@ fn capitalised(text: &str) -> String {
         .map(|first| first.to_uppercase().chain(characters).collect())
         .unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_of_ever_new_users_is_an_error_after_a_million() {
+        let mut listing = Listing::new(Part::Users, "users");
+        let page = DirectoryPage {
+            rows: vec![(); 10_000],
+            next: Some(1),
+            total: None,
+        };
+        for _ in 0..100 {
+            assert_eq!(listing.count(&page, 1, "an account").unwrap(), Some(1));
+        }
+        let error = listing.count(&page, 1, "an account").unwrap_err();
+        assert!(
+            error.to_string().contains("does not end: 1010000 rows"),
+            "{error}"
+        );
+    }
+}

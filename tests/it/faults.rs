@@ -305,20 +305,11 @@ fn a_hostile_answer_takes_little_more_memory_than_its_text() {
                 let folder = tempdir().unwrap();
                 let input = Input::for_docusign("prod", &docusign, folder.path());
                 let mut run = input.spawn(ds_monitor());
-                let mut peak = 0;
-                run.watch(|process| peak = peak.max(peak_kib(process)));
+                let peak = run.peak_kib();
                 run.finish();
                 let bound = BYTES / 1024 + ABOVE_KIB;
                 assert!((1..bound).contains(&peak), "{name}: {peak} KiB");
             });
         }
     });
-}
-
-/// The most memory that a process has had; 0 once it has ended.
-fn peak_kib(process: u32) -> usize {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
-    let line = status.lines().find(|line| line.starts_with("VmHWM:"));
-    line.and_then(|line| line.split_whitespace().nth(1))
-        .map_or(0, |kib| kib.parse().unwrap())
 }

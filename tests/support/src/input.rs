@@ -460,8 +460,10 @@ impl Running {
     /// What there is of a process that has ended.
     fn outcome(&mut self) -> Outcome {
         let status = self.child.wait().unwrap();
-        if let Some(mut unread) = self.unread.take() {
-            self.stderr.collect(&mut unread);
+        match self.unread.take() {
+            Some(mut unread) => self.stderr.collect(&mut unread),
+            // The process can have ended before its last lines are read.
+            None => self.stderr.wait(DEADLINE, |_| false),
         }
         Outcome {
             status,
@@ -502,13 +504,23 @@ impl Running {
         text
     }
 
-    /// Calls `look` every millisecond until the process ends, for what can be seen only while it lives.
-    pub fn watch(&mut self, mut look: impl FnMut(u32)) {
+    /// Looks every millisecond until the process ends, and returns the most memory that it has had, in KiB.
+    pub fn peak_kib(&mut self) -> usize {
+        let file = format!("/proc/{}/status", self.child.id());
+        let mut peak = 0;
         let end = Instant::now() + DEADLINE;
         while self.child.try_wait().unwrap().is_none() && Instant::now() < end {
-            look(self.child.id());
+            let status = fs::read_to_string(&file).unwrap_or_default();
+            // For a moment a new process still has the name and the memory of the one that started it.
+            if status.starts_with("Name:\tds_") {
+                let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+                // One that has just ended has no such line any more.
+                let kib = line.and_then(|line| line.trim().strip_suffix(" kB"));
+                peak = kib.map_or(peak, |kib| kib.parse().unwrap());
+            }
             thread::sleep(Duration::from_millis(1));
         }
+        peak
     }
 
     /// SIGTERM, as splunkd sends it when the input is disabled or splunkd stops.
