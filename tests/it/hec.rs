@@ -1381,7 +1381,8 @@ fn an_indexer_that_restarts_gets_everything_again_that_it_has_not_acknowledged()
     let scene = Scene::small();
     scene.hec.acknowledge(true).withhold_acks(0);
     let run = scene.spawn();
-    scene.hec.wait_for_polls(1, DEADLINE);
+    // A batch that comes after the restart would tell of it by its number, before a question does.
+    scene.hec.wait_for_posts(3, DEADLINE);
     scene.hec.restart().withhold_acks(None);
     let run = in_order(run.finish());
     scene.assert_caught_up(&run);
