@@ -857,7 +857,11 @@ fn all_rows_have_the_same_first_columns_and_lead_back_to_the_events() {
         let columns = detection.parse(&macros()).output();
         let columns = columns.unwrap_or_else(|| panic!("{name} ends without table"));
         assert_eq!(columns[..FIRST_COLUMNS.len()], FIRST_COLUMNS, "{name}");
-        assert_eq!(columns.last().unwrap(), "eventIds", "{name}");
+        assert_eq!(
+            columns[columns.len() - 2..],
+            ["eventIds", "affected"],
+            "{name}"
+        );
         let unique: BTreeSet<&String> = columns.iter().collect();
         assert_eq!(unique.len(), columns.len(), "{name}");
 
@@ -1528,6 +1532,30 @@ fn every_detection_has_what_enterprise_security_needs() {
     }
     assert_eq!(switches.len(), Detection::all().len());
     assert!((8..switches.len()).contains(&raised), "{raised}");
+}
+
+#[test]
+fn every_finding_has_a_person_at_risk_and_none_counts_twice() {
+    let samples = Samples::read();
+    for detection in Detection::all() {
+        let name = &detection.name;
+        let risks = detection.get("action.risk.param._risk");
+        let risks: Vec<Value> = serde_json::from_str(risks).unwrap();
+        let past = samples.past_of(&detection, &samples.of(&detection)["fires"]);
+        for row in detection.run(&macros(), &past, samples.now) {
+            let objects = risks
+                .iter()
+                .filter_map(|it| it["risk_object_field"].as_str());
+            let mut people: Vec<&String> = objects.filter_map(|it| row.get(it)).flatten().collect();
+            let all = people.len();
+            people.sort_unstable();
+            people.dedup();
+            assert!(
+                !people.is_empty() && people.len() == all,
+                "{name}: {row:#?}"
+            );
+        }
+    }
 }
 
 /// The texts that a field is compared with: `="…"`, `!="…"`, ` IN ("…", …)`, or `in(field, "…", …)`.

@@ -11,10 +11,11 @@ use std::path::{Path, PathBuf};
 
 use quick_xml::Reader;
 use quick_xml::events::Event;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use crate::knowledge::check_search;
 use support::conf::{conf, macros, read, setting, stanza};
+use support::search_time::SearchTime;
 use support::spl::{Row, Search, World, relative_time};
 
 /// The views of the app, each with its title.
@@ -2486,10 +2487,16 @@ fn an_input_of_a_cluster_shows_who_collects_and_who_stands_by() {
         .find(|view| view.id == "docusign_health")
         .unwrap();
     let query = view.with_tokens(&view.query("state").unwrap(), None);
+    let retired = [("host", "fwd3"), ("input", "ds_monitor://shared")];
+    let retired = retired.map(|(name, value)| (name.to_owned(), vec![value.to_owned()]));
     let state = |events: Vec<Row>| -> Vec<[String; 4]> {
         let world = World {
             now: NOW,
             events,
+            lookups: BTreeMap::from([(
+                "ds_retired_inputs".to_owned(),
+                vec![Row::from(retired.clone())],
+            )]),
             ..World::default()
         };
         let found = Search::parse(&query, &macros()).and_then(|search| search.run(&world));
@@ -2542,6 +2549,63 @@ fn an_input_of_a_cluster_shows_who_collects_and_who_stands_by() {
             ["Up to date", "shared", "fwd1", ""],
         ],
     );
+    // One that ds_retired_inputs names is not missed, but shown as what it is once it runs again.
+    for (minutes_ago, is) in [(90, "Retired"), (1, "Up to date")] {
+        expect(
+            vec![run(minutes_ago, "fwd3", "ds_monitor://shared", None)],
+            &[[is, "shared", "fwd3", ""]],
+        );
+    }
+}
+
+#[test]
+fn a_changed_group_and_permission_profile_are_shown_by_name() {
+    let row = |kind, name| {
+        [
+            ("kind", kind),
+            ("id", "7"),
+            ("accountId", "A1"),
+            ("name", name),
+        ]
+    };
+    let search_time = SearchTime::read()
+        .with_row("ds_profiles", &row("group", "Everyone"))
+        .with_row("ds_profiles", &row("permission_profile", "Sender"));
+    let events = [
+        ("GroupUpdated", "GroupId", "7"),
+        ("PermissionProfileUpdated", "PermissionProfileId", "7"),
+        // Nobody has told its name.
+        ("GroupUpdated", "GroupId", "8"),
+    ];
+    let events = events.map(|(action, member, id)| {
+        search_time.event(&json!({
+            "timestamp": "2026-10-01T10:00:00Z", "eventId": format!("{action} {id}"), "object": "Account",
+            "action": action, "userId": "U1", "accountId": "A1", "data": {member: id},
+        }))
+    });
+    let world = World {
+        now: 1_790_850_000,
+        events: events.to_vec(),
+        lookups: search_time.lookups(),
+        ..World::default()
+    };
+    let views = views().unwrap_or_else(|what| panic!("{what}"));
+    for (view, source) in [
+        ("docusign_administration", "list"),
+        ("docusign_person", "line"),
+    ] {
+        let view = views.iter().find(|it| it.id == view).unwrap();
+        let query = view.with_tokens(&view.query(source).unwrap(), Some(("person", "U1")));
+        let found = Search::parse(&query, &macros()).and_then(|search| search.run(&world));
+        let found = found.unwrap_or_else(|what| panic!("{what}"));
+        let targets = found.iter().flat_map(|row| &row["Target"]);
+        assert_eq!(
+            targets.collect::<Vec<_>>(),
+            ["Everyone", "Sender", "8"],
+            "{}",
+            view.id
+        );
+    }
 }
 
 /// The cells of the rows of canned results, as text.
