@@ -536,3 +536,60 @@ fn a_member_of_a_cluster_that_leaves_the_work_to_another_one_is_not_silent() {
     let hanging = vec![run_of(5, "sh1"), skip(&[])];
     assert_eq!(hosts(&found("Silent feed", hanging, &[]).0), ["sh2"]);
 }
+
+/// What a search cannot read comes to it as nothing, and Splunk would then write nothing in its place.
+#[test]
+fn a_search_that_reads_nothing_leaves_every_lookup_as_it_is() {
+    for (name, settings) in conf("savedsearches") {
+        let search = setting(&settings, "search").unwrap_or_default();
+        for write in search.split('|').filter(|it| it.contains("outputlookup")) {
+            let keeps = ["append=true", "override_if_empty=false"];
+            assert!(keeps.iter().any(|it| write.contains(it)), "{name}: {write}");
+        }
+    }
+}
+
+#[test]
+fn what_is_old_is_forgotten_and_everything_else_stays_whole() {
+    let days_ago = |days: i64| (NOW - 86_400 * days).to_string();
+    for (search, table, time, days, kinds) in [
+        ("Forget old findings", "ds_findings", "time", 400, &[""][..]),
+        (
+            "Forget what was seen",
+            "ds_seen",
+            "last_seen",
+            180,
+            &["country", "input"],
+        ),
+        (
+            "Forget what was seen",
+            "ds_seen",
+            "last_seen",
+            400,
+            &["user", "maker"],
+        ),
+    ] {
+        let columns = stanza(&conf("transforms"), table);
+        let columns = setting(&columns, "fields_list").unwrap().to_owned();
+        let entry = |kind: &str, age: i64| -> Row {
+            let value = |column: &str| match column {
+                "kind" => kind.to_owned(),
+                column if column == time => days_ago(age),
+                column => format!("{column} {kind} {age}"),
+            };
+            let columns = columns.split(',').map(str::trim);
+            columns.map(|it| (it.to_owned(), vec![value(it)])).collect()
+        };
+        let of_age = |age: i64| kinds.iter().map(move |kind| (*kind, age));
+        let young: Vec<Row> = of_age(days - 1)
+            .map(|(kind, age)| entry(kind, age))
+            .collect();
+        let old: Vec<Row> = of_age(days + 1)
+            .map(|(kind, age)| entry(kind, age))
+            .collect();
+        let (_, written) = found(search, vec![], &[(table, [young.clone(), old].concat())]);
+        assert!(written.iter().all(|(to, _)| to == table), "{written:?}");
+        let written: Vec<Row> = written.into_iter().map(|(_, row)| row).collect();
+        assert_eq!(written, young, "{search}");
+    }
+}
