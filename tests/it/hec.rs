@@ -1376,6 +1376,28 @@ fn a_balancer_that_is_not_sticky_is_named_as_the_likely_reason() {
     assert_eq!(scene.checkpoint()["cursor"], BEGINNING);
 }
 
+/// After a restart numbers begin at 0 again. Whose an acknowledgement is then, nobody knows.
+#[test]
+fn a_number_that_comes_twice_confirms_neither_batch_and_both_are_sent_again() {
+    let scene = Scene::new(short, 200, 100);
+    let again = Reply::json(200, r#"{"text":"Success","code":0,"ackId":0}"#.to_owned());
+    scene.hec.acknowledge(true).withhold_acks(0);
+    scene.hec.fault(2, Fault::Instead(again));
+    let run = scene.spawn();
+    scene.hec.wait_for_posts(4, DEADLINE);
+    scene.hec.withhold_acks(None);
+    let run = run.finish();
+    scene.assert_caught_up(&run);
+    scene.assert_delivered_once();
+    let warnings = with_action(&run, "WARN", "resend");
+    assert_eq!(warnings.len(), 1, "{}", run.report());
+    assert_says(
+        &warnings[0],
+        &["numbers acknowledgements anew", "sticky", "sent again"],
+    );
+    assert_eq!(warnings[0].field("batches"), "2");
+}
+
 #[test]
 fn an_indexer_that_restarts_gets_everything_again_that_it_has_not_acknowledged() {
     let scene = Scene::small();

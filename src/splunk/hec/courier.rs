@@ -449,7 +449,15 @@ impl Courier {
         };
         let is_same = |awaited: &Awaited| awaited.channel == channel && awaited.ack == ack;
         if self.awaited.iter().any(is_same) {
-            // The numbers have begun anew: an indexer was started again, or there are several.
+            let on_it = self.awaited.iter().filter(|it| it.channel == channel);
+            let fields = Fields::new()
+                .with("action", "resend")
+                .with("batches", on_it.count() + 1);
+            let sentence = format!(
+                "The event collector ({}) numbers acknowledgements anew: an indexer was started again, or a load balancer in front of several indexers lacks sticky sessions by cookie. The events are sent again",
+                self.collector.base
+            );
+            self.log.warn(&fields, &sentence);
             self.to_send.push(piece);
             return self.send_again(channel);
         }
