@@ -868,7 +868,7 @@ impl Web {
 
     fn lookups(&self) -> Vec<Value> {
         let folder = self.home.path().join("etc/apps/ds_monitor/lookups");
-        ["ds_users", "ds_accounts"]
+        ["ds_users", "ds_accounts", "ds_profiles"]
             .map(|lookup| {
                 let text = fs::read_to_string(folder.join(format!("{lookup}.csv")));
                 let text = text.unwrap_or_default();
