@@ -89,10 +89,7 @@ pub(super) const COMMANDS: &[Command] = &[
 /// Walks through everything the input needs. What only the lookups need is a note, not a problem of this input.
 fn check(given: &Given, definition: InputDefinition, session: &Session) -> Result<Status> {
     let input = DS_MONITOR.input(&definition.stanza.name);
-    let mut screen = Screen::new(given.has(&JSON))?;
-    screen.line("Input", &input)?;
-    check_steps(definition, session, &mut screen)?;
-    screen.conclude(&input)
+    Screen::new(given.has(&JSON))?.check(&input, |screen| check_steps(definition, session, screen))
 }
 
 /// The steps, to the first one without which the next makes no sense.

@@ -144,11 +144,15 @@ impl Screen {
         write_answer(&mut self.out, &line)
     }
 
-    /// Ends a check of `input` with the line that counts, and returns how the program ends.
+    /// Shows a check of `input`: its name, the `steps`, and the line that counts. Returns how the program ends.
     ///
     /// # Errors
     /// It cannot be written.
-    pub fn conclude(mut self, input: &str) -> Result<Status> {
+    pub fn check(
+        mut self,
+        input: &str,
+        steps: impl FnOnce(&mut Self) -> Result<()>,
+    ) -> Result<Status> {
         #[derive(Serialize)]
         struct Report<'a> {
             input: &'a str,
@@ -156,6 +160,8 @@ impl Screen {
             to_do: usize,
             steps: &'a [Step],
         }
+        self.line("Input", input)?;
+        steps(&mut self)?;
         let steps = std::mem::take(&mut self.steps);
         let to_do = steps.iter().filter(|step| step.result == "to_do").count();
         self.object(&Report {

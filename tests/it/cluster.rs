@@ -274,14 +274,20 @@ fn clocks_may_differ_by_ten_seconds() {
     }
 }
 
-#[test]
-fn a_member_takes_its_own_open_lease_at_once() {
+/// Two members and 900 records, of which the first member has saved 300 and is sending the next ones.
+fn on_the_second_page() -> (Docusign, Cluster, Vec<String>, Running) {
     let records = sample_records(0..900);
     let docusign = Docusign::new().records(records.clone()).page_size(300);
     let cluster = Cluster::of(2, &docusign);
     let mut run = cluster.members[0].input.spawn(ds_monitor());
     read_events(&mut run, 320);
     run.wait_for_stderr("action=page_ingested", DEADLINE);
+    (docusign, cluster, records, run)
+}
+
+#[test]
+fn a_member_takes_its_own_open_lease_at_once() {
+    let (_docusign, cluster, records, mut run) = on_the_second_page();
     run.kill();
     run.wait(DEADLINE);
     assert_eq!(cluster.newest()["state"], "open");
@@ -293,12 +299,7 @@ fn a_member_takes_its_own_open_lease_at_once() {
 
 #[test]
 fn a_frozen_run_whose_lease_was_taken_saves_nothing_when_it_wakes_up() {
-    let records = sample_records(0..900);
-    let docusign = Docusign::new().records(records.clone()).page_size(300);
-    let cluster = Cluster::of(2, &docusign);
-    let mut frozen = cluster.members[0].input.spawn(ds_monitor());
-    read_events(&mut frozen, 320);
-    frozen.wait_for_stderr("action=page_ingested", DEADLINE);
+    let (_docusign, cluster, records, frozen) = on_the_second_page();
     frozen.signal("STOP");
     let run_id = cluster.newest()["run"].clone();
     let saved_by_it = || {
@@ -326,12 +327,7 @@ fn a_frozen_run_whose_lease_was_taken_saves_nothing_when_it_wakes_up() {
 
 #[test]
 fn a_run_that_is_told_to_stop_gives_up_its_lease() {
-    let records = sample_records(0..900);
-    let docusign = Docusign::new().records(records.clone()).page_size(300);
-    let cluster = Cluster::of(2, &docusign);
-    let mut run = cluster.members[0].input.spawn(ds_monitor());
-    read_events(&mut run, 320);
-    run.wait_for_stderr("action=page_ingested", DEADLINE);
+    let (_docusign, cluster, records, mut run) = on_the_second_page();
     run.terminate();
     assert_eq!(run.wait(Duration::from_secs(2)).code(), Some(1));
     let newest = cluster.newest();
