@@ -309,29 +309,18 @@ const STARTS: { value: Draft['start']; label: string; cost: string }[] = [
 
 function Collect({ draft, onDraft, values, set }: StepProps): ReactNode {
     const known = useLoad(indexes);
-    const nameProblem = problemOf('name', draft.name);
     const index = values['index'] ?? '';
     const isUnknown = known.data !== undefined && index !== '' && index !== 'default' && !known.data.includes(index);
     const startProblem = problemOf('start_from', draft.startText);
     return (
         <Section>
             <Title>What to collect</Title>
-            <ControlGroup
-                label="Name"
-                labelPosition="top"
-                required
-                error={nameProblem ?? false}
-                help={'A short name of your choice; it appears as the source of the events.'}
-            >
-                <Text
-                    value={draft.name}
-                    spellCheck={false}
-                    error={nameProblem !== undefined}
-                    onChange={(_, { value }) => {
-                        onDraft((before) => ({ ...before, name: value }));
-                    }}
-                />
-            </ControlGroup>
+            <NameField
+                value={draft.name}
+                onChange={(name) => {
+                    onDraft((before) => ({ ...before, name }));
+                }}
+            />
             <IndexField known={known.data ?? []} value={index} isUnknown={isUnknown} onChange={(value) => { set('index', value); }} />
             <IntervalField value={values['interval'] ?? ''} onChange={(value) => { set('interval', value); }} />
             <ControlGroup label={argumentOf('ds_monitor', 'start_from').title} labelPosition="top" help="Only the first run looks at this.">
@@ -366,6 +355,33 @@ function Collect({ draft, onDraft, values, set }: StepProps): ReactNode {
                 </ControlGroup>
             ) : null}
         </Section>
+    );
+}
+
+interface NameProps {
+    value: string;
+    onChange: (value: string) => void;
+}
+
+export function NameField({ value, onChange }: NameProps): ReactNode {
+    const problem = problemOf('name', value);
+    return (
+        <ControlGroup
+            label="Name"
+            labelPosition="top"
+            required
+            error={problem ?? false}
+            help="A short name of your choice; it appears as the source of the events."
+        >
+            <Text
+                value={value}
+                spellCheck={false}
+                error={problem !== undefined}
+                onChange={(_, { value: typed }) => {
+                    onChange(typed);
+                }}
+            />
+        </ControlGroup>
     );
 }
 

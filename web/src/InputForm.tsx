@@ -7,7 +7,7 @@ import Text from '@splunk/react-ui/Text';
 
 import { problemOf } from './checks';
 import { type Argument, argumentsOf, type Kind, MASK, secretsOf } from './declaration';
-import { IndexField, IntervalField } from './FirstSteps';
+import { IndexField, IntervalField, NameField } from './FirstSteps';
 import { defaultsOf, fullName, GOES_TO, type Input, saveInput } from './inputs';
 import { isKeyUsable, KeyField, type KeyValue, NO_KEY } from './KeyField';
 import { ArgumentField, Busy, Column, Mono, Note, Problem, Row, Section, Title, useAction, useLoad } from './parts';
@@ -128,22 +128,7 @@ export function InputForm({ kind, input, isClone, monitors, onDone, onCancel }: 
         <Column ref={top} tabIndex={-1} style={{ outline: 'none' }}>
             <Title>{title}</Title>
             {isNew ? (
-                <ControlGroup
-                    label="Name"
-                    labelPosition="top"
-                    required
-                    error={nameProblem ?? false}
-                    help={'A short name of your choice; it appears as the source of the events.'}
-                >
-                    <Text
-                        value={name}
-                        spellCheck={false}
-                        error={nameProblem !== undefined}
-                        onChange={(_, { value }) => {
-                            setName(value);
-                        }}
-                    />
-                </ControlGroup>
+                <NameField value={name} onChange={setName} />
             ) : (
                 <Note>
                     <Mono>{fullName(kind, input.name)}</Mono> keeps its name and its position.

@@ -1,23 +1,16 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, afterEach, test } from 'node:test';
+import { test } from 'node:test';
 
-import { type Browser, selectors } from 'playwright-core';
+import type { Browser } from 'playwright-core';
 
-import { launch, PATIENCE, StandIn, Visit } from './stand-in';
+import { PATIENCE, stage, type StandIn, Visit } from './stand-in';
 
 let browser: Browser;
 let standIn: StandIn;
-
-before(async () => {
-    selectors.setTestIdAttribute('data-test');
-    browser = await launch();
-});
-after(() => browser.close());
-beforeEach(async () => {
-    standIn = await StandIn.start();
-});
-afterEach(() => {
-    standIn.stop();
+stage((aBrowser, aStandIn) => {
+    browser = aBrowser;
+    standIn = aStandIn;
+    return undefined;
 });
 
 test('who may not see inputs gets the checklist, and is told which capability is missing', async () => {

@@ -1,30 +1,15 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, afterEach, test } from 'node:test';
-
-import { type Browser, selectors } from 'playwright-core';
+import { test } from 'node:test';
 
 import { fixture } from '../fixtures';
-import { INTEGRATION_KEY, KEY, KEY_PATH, launch, MASK, OTHER_KEY, PATIENCE, StandIn, USER_ID, Visit } from './stand-in';
+import { INTEGRATION_KEY, KEY, KEY_PATH, MASK, OTHER_KEY, PATIENCE, stage, type StandIn, USER_ID, Visit } from './stand-in';
 
-let browser: Browser;
 let standIn: StandIn;
 let visit: Visit;
-
-before(async () => {
-    selectors.setTestIdAttribute('data-test');
-    browser = await launch();
-});
-after(() => browser.close());
-beforeEach(async () => {
-    standIn = await StandIn.start();
+stage(async (browser, aStandIn) => {
+    standIn = aStandIn;
     visit = await Visit.open(browser, standIn);
-});
-afterEach(async () => {
-    try {
-        await visit.close();
-    } finally {
-        standIn.stop();
-    }
+    return visit;
 });
 
 test('from nothing to the first events', async () => {

@@ -1,34 +1,19 @@
 import assert from 'node:assert/strict';
-import { after, before, beforeEach, afterEach, test } from 'node:test';
+import { test } from 'node:test';
 
-import { type Browser, selectors } from 'playwright-core';
+import { KEY, KEY_PKCS8, MASK, OTHER_KEY, PATIENCE, stage, type StandIn, Visit } from './stand-in';
 
-import { KEY, KEY_PKCS8, launch, MASK, OTHER_KEY, PATIENCE, StandIn, Visit } from './stand-in';
-
-let browser: Browser;
 let standIn: StandIn;
 let visit: Visit;
-
-before(async () => {
-    selectors.setTestIdAttribute('data-test');
-    browser = await launch();
-});
-after(() => browser.close());
-beforeEach(async () => {
-    standIn = await StandIn.start();
+stage(async (browser, aStandIn) => {
+    standIn = aStandIn;
     visit = await Visit.open(browser, standIn);
     await visit.fillIn({ name: 'eu', index: 'docusign' });
     await visit.save();
     await visit.saved();
     await visit.tab('Inputs');
     await visit.page.getByTestId('input-eu').waitFor();
-});
-afterEach(async () => {
-    try {
-        await visit.close();
-    } finally {
-        standIn.stop();
-    }
+    return visit;
 });
 
 const storedKey = async (user: RegExp): Promise<string | undefined> => {

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { createInterface } from 'node:readline';
+import { after, afterEach, before, beforeEach } from 'node:test';
 
 import axe from 'axe-core';
-import { type Browser, chromium, type Locator, type Page } from 'playwright-core';
+import { type Browser, chromium, type Locator, type Page, selectors } from 'playwright-core';
 
 import { fixtureText, root } from '../fixtures';
 
@@ -237,4 +238,27 @@ export class Visit {
             return violations.flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.html.slice(0, 300)}`));
         });
     }
+}
+
+/** Gives every test of a file a stand-in of its own and, if `begin` opens one, a visit that is closed after it. */
+export function stage(begin: (browser: Browser, standIn: StandIn) => Promise<Visit> | undefined): void {
+    let browser: Browser;
+    let standIn: StandIn;
+    let visit: Visit | undefined;
+    before(async () => {
+        selectors.setTestIdAttribute('data-test');
+        browser = await launch();
+    });
+    after(() => browser.close());
+    beforeEach(async () => {
+        standIn = await StandIn.start();
+        visit = await begin(browser, standIn);
+    });
+    afterEach(async () => {
+        try {
+            await visit?.close();
+        } finally {
+            standIn.stop();
+        }
+    });
 }
