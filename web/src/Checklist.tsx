@@ -168,7 +168,7 @@ export function Checklist({ me, onGo }: Props): ReactNode {
                 <Table stripeRows data-test="checklist">
                     <Table.Head>
                         <Table.HeadCell>What</Table.HeadCell>
-                        <Table.HeadCell>State</Table.HeadCell>
+                        <Table.HeadCell style={{ minWidth: 110 }}>State</Table.HeadCell>
                         <Table.HeadCell>Found</Table.HeadCell>
                         <Table.HeadCell>Next step</Table.HeadCell>
                     </Table.Head>

@@ -51,7 +51,7 @@ async function main(): Promise<void> {
         await page.getByTestId('table-ds_lookups').getByText('Running').waitFor({ timeout: PATIENCE });
         await draw('inputs');
         await visit.tab('Checklist');
-        await page.getByText(/ds_users has/).waitFor({ timeout: PATIENCE });
+        await page.getByText(/ds_profiles has/).waitFor({ timeout: PATIENCE });
         await draw('checklist');
         await page.context().close();
         standIn.stop();

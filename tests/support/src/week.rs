@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::docusign::{
     ACCOUNT_ID, Account, Directory, ORGANIZATION_ID, OTHER_ACCOUNT_ID, Organization, guid,
-    sample_user, sample_user_id,
+    sample_groups, sample_permission_profiles, sample_user, sample_user_id,
 };
 use super::search_time::SearchTime;
 
@@ -141,6 +141,8 @@ pub fn directory() -> Directory {
             .filter(|&n| account_of(n) == id)
             .map(user)
             .collect(),
+        permission_profiles: sample_permission_profiles(),
+        groups: sample_groups(),
         ..Account::default()
     };
     Directory {
