@@ -311,7 +311,6 @@ function Collect({ draft, onDraft, values, set }: StepProps): ReactNode {
     const known = useLoad(indexes);
     const index = values['index'] ?? '';
     const isUnknown = known.data !== undefined && index !== '' && index !== 'default' && !known.data.includes(index);
-    const startProblem = problemOf('start_from', draft.startText);
     return (
         <Section>
             <Title>What to collect</Title>
@@ -338,41 +337,34 @@ function Collect({ draft, onDraft, values, set }: StepProps): ReactNode {
                 </RadioList>
             </ControlGroup>
             {draft.start === 'date' || draft.start === 'cursor' ? (
-                <ControlGroup
+                <CheckedField
+                    argument="start_from"
                     label={draft.start === 'date' ? 'Date' : 'Cursor'}
-                    labelPosition="top"
-                    error={startProblem ?? false}
                     help={draft.start === 'date' ? 'For example 2026-01-31, midnight UTC.' : 'For example aa_637218935854425652_637218935412032088_12.'}
-                >
-                    <Text
-                        value={draft.startText}
-                        spellCheck={false}
-                        error={startProblem !== undefined}
-                        onChange={(_, { value }) => {
-                            onDraft((before) => ({ ...before, startText: value }));
-                        }}
-                    />
-                </ControlGroup>
+                    value={draft.startText}
+                    onChange={(startText) => {
+                        onDraft((before) => ({ ...before, startText }));
+                    }}
+                />
             ) : null}
         </Section>
     );
 }
 
-interface NameProps {
+interface CheckedProps {
+    argument: string;
+    label: string;
+    help: string;
+    required?: boolean;
     value: string;
     onChange: (value: string) => void;
 }
 
-export function NameField({ value, onChange }: NameProps): ReactNode {
-    const problem = problemOf('name', value);
+/** A field of one line that says what is wrong with what is in it. */
+function CheckedField({ argument, label, help, required = false, value, onChange }: CheckedProps): ReactNode {
+    const problem = problemOf(argument, value);
     return (
-        <ControlGroup
-            label="Name"
-            labelPosition="top"
-            required
-            error={problem ?? false}
-            help="A short name of your choice; it appears as the source of the events."
-        >
+        <ControlGroup label={label} labelPosition="top" required={required} error={problem ?? false} help={help}>
             <Text
                 value={value}
                 spellCheck={false}
@@ -382,6 +374,14 @@ export function NameField({ value, onChange }: NameProps): ReactNode {
                 }}
             />
         </ControlGroup>
+    );
+}
+
+type FieldProps = Pick<CheckedProps, 'value' | 'onChange'>;
+
+export function NameField(props: FieldProps): ReactNode {
+    return (
+        <CheckedField argument="name" label="Name" required help="A short name of your choice; it appears as the source of the events." {...props} />
     );
 }
 
@@ -418,24 +418,14 @@ export function IndexField({ known, value, isUnknown, onChange }: IndexProps): R
     );
 }
 
-export function IntervalField({ value, onChange }: { value: string; onChange: (value: string) => void }): ReactNode {
-    const problem = problemOf('interval', value);
+export function IntervalField(props: FieldProps): ReactNode {
     return (
-        <ControlGroup
+        <CheckedField
+            argument="interval"
             label="Interval"
-            labelPosition="top"
-            error={problem ?? false}
-            help={'Seconds between two runs, or a cron schedule of five fields. For events 60 to 300 is usual, for lookups 86400, a day.'}
-        >
-            <Text
-                value={value}
-                spellCheck={false}
-                error={problem !== undefined}
-                onChange={(_, { value: typed }) => {
-                    onChange(typed);
-                }}
-            />
-        </ControlGroup>
+            help="Seconds between two runs, or a cron schedule of five fields. For events 60 to 300 is usual, for lookups 86400, a day."
+            {...props}
+        />
     );
 }
 
