@@ -450,14 +450,11 @@ impl Courier {
         let is_same = |awaited: &Awaited| awaited.channel == channel && awaited.ack == ack;
         if self.awaited.iter().any(is_same) {
             let on_it = self.awaited.iter().filter(|it| it.channel == channel);
-            let fields = Fields::new()
-                .with("action", "resend")
-                .with("batches", on_it.count() + 1);
             let sentence = format!(
-                "The event collector ({}) numbers acknowledgements anew: an indexer was started again, or a load balancer in front of several indexers lacks sticky sessions by cookie. The events are sent again",
+                "The event collector ({}) numbers acknowledgements anew: an indexer was started again, or a load balancer in front of several indexers lacks sticky sessions by cookie",
                 self.collector.base
             );
-            self.log.warn(&fields, &sentence);
+            self.warn_of_resend(on_it.count() + 1, &sentence);
             self.to_send.push(piece);
             return self.send_again(channel);
         }
@@ -736,6 +733,15 @@ impl Courier {
         self.resends = 0;
     }
 
+    /// Logs that so many batches are sent again, and why.
+    fn warn_of_resend(&self, batches: usize, reason: &str) {
+        let fields = Fields::new()
+            .with("action", "resend")
+            .with("batches", batches);
+        self.log
+            .warn(&fields, &format!("{reason}. The events are sent again"));
+    }
+
     /// Sends everything again that is not acknowledged, over new channels.
     fn resend(&mut self, reason: &str) -> Result<(), Undelivered> {
         self.resends += 1;
@@ -746,11 +752,7 @@ impl Courier {
         if self.resends > MAX_RESENDS {
             return Err(HecError::without_answer(sentence).into_undelivered(ACKNOWLEDGE));
         }
-        let fields = Fields::new()
-            .with("action", "resend")
-            .with("batches", self.awaited.len());
-        self.log
-            .warn(&fields, &format!("{sentence}. The events are sent again"));
+        self.warn_of_resend(self.awaited.len(), &sentence);
         for awaited in std::mem::take(&mut self.awaited).into_iter().rev() {
             self.channels.abandon(awaited.channel);
             self.to_send.push(awaited.piece);
