@@ -235,6 +235,8 @@ struct Saved {
     cursor: usize,
     before: usize,
     open: bool,
+    /// Whether it notes a start_from that is ignored.
+    ignores_start: bool,
 }
 
 impl Saved {
@@ -310,6 +312,7 @@ impl Ledger {
             cursor: position(&saved["cursor"]),
             before: position(&saved["cursor_before_last_records"]),
             open: saved["state"] == "open",
+            ignores_start: saved["ignored_start_from"].is_string(),
         }
     }
 
@@ -401,7 +404,7 @@ impl Ledger {
         let pages = iter::once(saved_before).chain(pages);
         let mut likely: Vec<_> = pages.rev().take(1 + unsure).collect();
         // A run that is the first to ignore start_from saves that, with the position that it begins at.
-        if self.saved.open && likely.contains(&saved_before) {
+        if self.saved.open && !self.saved.ignores_start && likely.contains(&saved_before) {
             likely.push((read.start, read.start));
         }
         likely
@@ -511,6 +514,7 @@ fn kills_at_the_edges_of_a_page_cost_what_the_checkpoint_says() {
         cursor,
         before,
         open: true,
+        ignores_start: false,
     };
     let cut_and_go_on = |mut ledger: Ledger, reading: Reading, expected: Saved| {
         ledger.book(&reading.cut(Cut::Kill));

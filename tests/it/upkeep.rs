@@ -540,8 +540,10 @@ fn a_member_of_a_cluster_that_leaves_the_work_to_another_one_is_not_silent() {
 /// What a search cannot read comes to it as nothing, and Splunk would then write nothing in its place.
 #[test]
 fn a_search_that_reads_nothing_leaves_every_lookup_as_it_is() {
-    for (name, settings) in conf("savedsearches") {
-        let search = setting(&settings, "search").unwrap_or_default();
+    let searches = conf("savedsearches").into_iter().chain(conf("macros"));
+    for (name, settings) in searches {
+        let search = setting(&settings, "search").or(setting(&settings, "definition"));
+        let search = search.unwrap_or_default();
         for write in search.split('|').filter(|it| it.contains("outputlookup")) {
             let keeps = ["append=true", "override_if_empty=false"];
             assert!(keeps.iter().any(|it| write.contains(it)), "{name}: {write}");
